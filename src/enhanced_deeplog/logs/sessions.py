@@ -1,0 +1,333 @@
+"""Records to sessions: by key, by idle gap, by time span, by count.
+
+One state machine opens, closes and splits sessions, for a file and for a stream alike. It is a pure function of
+a session's own records and of the time of the input:
+
+* a record opens a new session when the one before it in the same stream ended the session by itself, lies further
+  back than `closed_after`, or (by time span) in another span;
+* a session has *ended*, and END is its last event, when nothing followed its last event for longer than
+  `ended_after` of that kind of event;
+* a session goes on as its next part, without END, after `max_records` records.
+
+Time is the running maximum of the timestamps. Where a source has none, it is the number of the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from enhanced_deeplog.errors import SessionError
+from enhanced_deeplog.events import END
+
+__all__ = ["PauseLimits", "SessionRules", "Sessions", "input_clock", "split_into_sessions"]
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+_NS = 1_000_000_000
+_FAR = np.iinfo(np.int64).max // 4  # a pause no input reaches, and safe to add to any clock
+
+
+@dataclass(frozen=True)
+class SessionRules:
+    """How records become sessions; decided once in `fit`, kept in the bundle.
+
+    Attributes:
+        by: What groups records: their key, pauses, spans of time, or a count.
+        key: The regular expression of the session key, or None: the key comes from a field of the format.
+        idle_gap_s: Pause that cuts records without a key (and all records with `by="idle_gap"`), s.
+        time_span_s: Length of a session with `by="time_span"`, s.
+        n_records: Length of a session with `by="count"`.
+        max_records: A session goes on as a next part after so many records.
+    """
+
+    by: Literal["key", "idle_gap", "time_span", "count"] = "key"
+    key: str | None = None
+    idle_gap_s: float = 60.0
+    time_span_s: float = 300.0
+    n_records: int = 100
+    max_records: int = 1000
+
+
+@dataclass(frozen=True)
+class PauseLimits:
+    """How long a session may pause, learnt in `fit` from the pauses inside sessions.
+
+    Attributes:
+        unit: "ns" of time, or "records" of the source where it has no timestamps.
+        ended_after: Longest usual pause after each kind of event (.999 quantile), int64 (V,).
+        closed_after: Longest pause of any kind seen; a key seen again later than that is a new session.
+    """
+
+    unit: Literal["ns", "records"]
+    ended_after: Int64s
+    closed_after: int
+
+    @classmethod
+    def learn(
+        cls, clock: Int64s, streams: Int64s, event_ids: Int64s, *, n_events: int, unit: Literal["ns", "records"]
+    ) -> PauseLimits:
+        """Measure the pauses of keyed records.
+
+        Args:
+            clock: Time of each record, int64 (R,), records of one stream adjacent and in order.
+            streams: Which key each record has, int64 (R,).
+            event_ids: Event of each record, int64 (R,).
+            n_events: Size of the vocabulary (V).
+            unit: What `clock` counts.
+
+        Returns:
+            The limits. An event whose pauses were never seen gets the limit over all events; without a single
+            pause nothing ever ends by waiting.
+
+        Source:
+            `design.md`, section 2: one idle limit for all kinds of event is useless on HDFS, where usual sessions
+            pause for up to 12.9 hours before they are deleted.
+        """
+        same = streams[1:] == streams[:-1]
+        pauses, after = (clock[1:] - clock[:-1])[same], event_ids[:-1][same]
+        if not len(pauses):
+            return cls(unit, np.full(n_events, _FAR), _FAR)
+        ended_after = np.full(n_events, _quantile(pauses))
+        order = np.argsort(after, kind="stable")
+        kinds, starts = np.unique(after[order], return_index=True)
+        for kind, of_kind in zip(kinds, np.split(pauses[order], starts[1:]), strict=True):
+            ended_after[kind] = _quantile(of_kind)
+        return cls(unit, ended_after, int(pauses.max()))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, for the bundle."""
+        return {
+            "unit": self.unit,
+            "closed_after": self.closed_after,
+            "ended_after": self.ended_after.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PauseLimits:
+        """The inverse of `to_json`."""
+        return cls(data["unit"], np.asarray(data["ended_after"], dtype=np.int64), int(data["closed_after"]))
+
+
+def _quantile(pauses: Int64s) -> int:
+    # "higher" is a pause that was really seen, so one observation is its own limit.
+    return int(np.quantile(pauses, 0.999, method="higher"))
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Sessions as columns: what the rest of the method reads.
+
+    Attributes:
+        records: The records, those of a session adjacent and in order; `row` is the row of `table` each belongs to.
+        table: One row a session (or part of one), in order of the first record: `session_key, source, service, part,
+            keyed, n_records, first (row of records), ended, state, context` (records of the same session before this part).
+        event_ids: Events of all sessions one after another, each ended session closed by END, int64 (M,).
+        starts: Where each session begins in `event_ids`, int64 (S + 1,).
+        context_starts: Where the past of each session begins in `event_ids`, int64 (S,): its own start, or that of
+            the part it continues.
+    """
+
+    records: pl.DataFrame
+    table: pl.DataFrame
+    event_ids: Int64s
+    starts: Int64s
+    context_starts: Int64s
+
+    def __len__(self) -> int:
+        """Number of sessions (S)."""
+        return self.table.height
+
+    def sequence(self, session: int) -> Int64s:
+        """The event ids of one session, END included where it has ended, int64 (T,)."""
+        return self.event_ids[self.starts[session] : self.starts[session + 1]]
+
+
+def input_clock(records: pl.DataFrame) -> tuple[pl.DataFrame, Literal["ns", "records"]]:
+    """Give each record its time: the running maximum of its source, or its number where a source has no time.
+
+    Args:
+        records: Records in the order of the input.
+
+    Returns:
+        The records with a column `clock` (int64), and what it counts.
+    """
+    timed = records.group_by("source").agg(pl.col("timestamp").is_not_null().any().alias("timed"))
+    if timed.height and timed["timed"].all():
+        clock = pl.col("timestamp").dt.epoch("ns").cum_max().forward_fill().backward_fill()
+        return records.with_columns(clock.over("source").alias("clock")), "ns"
+    return records.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).over("source").alias("clock")), "records"
+
+
+def split_into_sessions(records: pl.DataFrame, rules: SessionRules, limits: Mapping[str, PauseLimits]) -> Sessions:
+    """Run the state machine over a whole input.
+
+    Args:
+        records: Records in the order of the input, with `event_id`; see `logs.records.RECORD_SCHEMA`.
+        rules: How records become sessions.
+        limits: The pauses allowed, by unit. Empty while they are being learnt: then every key is one session,
+            and nothing has ended that the source does not say has ended.
+
+    Returns:
+        The sessions.
+
+    Raises:
+        SessionError: If there is no record, or sessions by time are asked of records without time.
+    """
+    if records.height == 0:
+        raise SessionError("Expected log records to make sessions of; none came. Is the input empty?")
+    records, unit = input_clock(records)
+    if unit == "records" and rules.by in ("idle_gap", "time_span"):
+        raise SessionError(
+            f"Sessions by {rules.by} need a timestamp on the records of every source, and at least one source has "
+            "none. Use a session key or sessions by count, or name the format that reads the timestamps."
+        )
+    records = _assign_streams(records, rules, timed=unit == "ns")
+    limit = limits.get(unit)
+    records = _cut(records, rules, limit)
+    return _collect(records, limit)
+
+
+def stream_pauses(sessions: Sessions, n_events: int, unit: Literal["ns", "records"]) -> PauseLimits:
+    """Learn the pause limits from sessions that were made without any."""
+    keyed = sessions.records.filter(pl.col("keyed"))
+    return PauseLimits.learn(
+        keyed["clock"].to_numpy(),
+        keyed["row"].to_numpy().astype(np.int64),
+        keyed["event_id"].to_numpy().astype(np.int64),
+        n_events=n_events,
+        unit=unit,
+    )
+
+
+def _assign_streams(records: pl.DataFrame, rules: SessionRules, *, timed: bool) -> pl.DataFrame:
+    """Name the stream of each record: its key, or where it comes from; sort so that a stream is adjacent."""
+    has_key = pl.col("session_key").is_not_null() & pl.lit(rules.by == "key")
+    any_key = rules.by == "key" and records["session_key"].is_not_null().any()
+    origin = pl.concat_str(
+        [pl.col(name).fill_null("") for name in ("service", "host", "process")], separator="/"
+    ).str.strip_chars("/")
+    if rules.by == "count" or (rules.by == "key" and not (any_key and timed)):
+        # No key at all, or no time to cut by: consecutive blocks, each event judged once.
+        origin, cut = pl.col("service"), "count"
+    elif rules.by == "time_span":
+        origin, cut = pl.col("service"), "time_span"
+    else:
+        cut = "idle_gap"
+    return (
+        records.with_row_index("order")
+        .with_columns(
+            pl.when(has_key).then(pl.col("session_key")).otherwise(origin).alias("stream_key"),
+            has_key.alias("keyed"),
+            pl.when(has_key).then(pl.lit("key")).otherwise(pl.lit(cut)).alias("cut"),
+        )
+        .sort("keyed", "stream_key", "order")
+    )
+
+
+def _cut(records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | None) -> pl.DataFrame:
+    """Mark where sessions and parts begin: columns `session`, `row` (dense, in order of first record) and `part`."""
+    stream_begins = (pl.struct("keyed", "stream_key") != pl.struct("keyed", "stream_key").shift(1)).fill_null(value=True)
+    pause = pl.col("clock") - pl.col("clock").shift(1)
+    span = pl.col("clock") // int(rules.time_span_s * _NS)
+    allowed = (
+        pl.when(pl.col("cut") == "key")
+        .then(limit.closed_after if limit else _FAR)
+        .when(pl.col("cut") == "idle_gap")
+        .then(int(rules.idle_gap_s * _NS))
+        .otherwise(_FAR)
+    )
+    part_length = pl.when(pl.col("cut") == "count").then(rules.n_records).otherwise(rules.max_records)
+    begins = (
+        stream_begins
+        | (pause > allowed)
+        | pl.col("ends_session").shift(1).fill_null(value=False)
+        | ((pl.col("cut") == "time_span") & (span != span.shift(1)))
+    )
+    return (
+        records.with_columns(begins.alias("begins"), stream_begins.alias("stream_begins"))
+        .with_columns(pl.col("begins").cum_sum().alias("session"))
+        .with_columns(
+            (pl.int_range(pl.len()).over("session") // part_length).alias("part"),
+            pl.col("order").first().over("session").alias("first_order"),
+        )
+        .sort("first_order", "session", "order")
+        .with_columns(pl.struct("session", "part").rle_id().cast(pl.Int64).alias("row"))
+    )
+
+
+def _collect(records: pl.DataFrame, limit: PauseLimits | None) -> Sessions:
+    """Decide which sessions have ended, and lay their events out one after another."""
+    now = records.group_by("source").agg(pl.col("clock").max().alias("source_now"))
+    if limit is None or limit.unit == "ns":
+        now = now.with_columns(pl.col("source_now").max())  # time is one for all sources; record numbers are not
+    table = (
+        records.with_row_index("at")
+        .group_by("row", maintain_order=True)
+        .agg(
+            pl.col("at").first().cast(pl.Int64).alias("first"),
+            pl.len().cast(pl.Int64).alias("n_records"),
+            pl.col("stream_key", "source", "service", "part", "keyed", "cut", "session").first(),
+            pl.col("event_id", "clock", "ends_session").last(),
+            pl.col("source").last().alias("last_source"),
+        )
+        .join(now, left_on="last_source", right_on="source", how="left", maintain_order="left")
+        .with_columns(
+            # The next row goes on with this session, or opens the next session of the same stream.
+            goes_on=(pl.col("session") == pl.col("session").shift(-1)).fill_null(value=False),
+        )
+        .with_columns(
+            followed=pl.col("session")
+            != pl.col("session").max().over(pl.struct("keyed", "stream_key")),
+        )
+    )
+    ended, final = _ended(table, limit)
+    table = table.with_columns(
+        pl.Series("ended", ended), pl.when(pl.Series(final)).then(pl.lit("final")).otherwise(pl.lit("open")).alias("state")
+    )
+    event_ids, starts = _lay_out(records["event_id"].to_numpy(), table["n_records"].to_numpy(), ended)
+    first_rows = table.select(pl.int_range(pl.len(), dtype=pl.Int64).first().over("session"))
+    context_starts = starts[:-1][first_rows.to_series().to_numpy()]
+    return Sessions(
+        records=records.drop("begins", "stream_begins", "first_order", "cut", "order", "stream_key", "part", "session"),
+        table=table.select(
+            pl.col("stream_key").alias("session_key"),
+            *("source", "service", "part", "keyed", "n_records", "first", "ended", "state"),
+            (pl.col("first") - pl.col("first").first().over("session")).alias("context"),
+        ),
+        event_ids=event_ids,
+        starts=starts,
+        context_starts=context_starts,
+    )
+
+
+def _ended(table: pl.DataFrame, limit: PauseLimits | None) -> tuple[Bools, Bools]:
+    """Which sessions have ended (END is judged), and about which nothing more can come (final), bool (S,) each."""
+    goes_on, followed, said = (table[name].to_numpy() for name in ("goes_on", "followed", "ends_session"))
+    idle = (table["source_now"] - table["clock"]).to_numpy()
+    by_key, by_gap = ((table["cut"] == cut).to_numpy() for cut in ("key", "idle_gap"))
+    event_ids = table["event_id"].to_numpy()
+    waited = np.zeros(len(idle), dtype=np.bool_)
+    outlived = waited
+    if limit is not None:
+        waited = by_key & (idle > limit.ended_after[event_ids])
+        outlived = by_key & (idle > limit.closed_after)
+    # What is cut by pauses has ended where it was cut; what is cut by count or span has no end of its own.
+    ended = ~goes_on & (said | waited | (followed & (by_key | by_gap)))
+    return ended, goes_on | said | followed | outlived
+
+
+def _lay_out(event_ids: npt.NDArray[Any], n_records: Int64s, ended: Bools) -> tuple[Int64s, Int64s]:
+    """Concatenate the sessions' events, END behind each ended one."""
+    starts = np.concatenate([[0], np.cumsum(n_records + ended)]).astype(np.int64)
+    laid = np.full(starts[-1], END, dtype=np.int64)
+    is_end = np.zeros(starts[-1], dtype=np.bool_)
+    is_end[starts[1:][ended] - 1] = True
+    laid[~is_end] = event_ids
+    return laid, starts

@@ -1,0 +1,301 @@
+"""Templates: bodies with their variable parts as `<*>`, grown by `learn`, looked up by `match`.
+
+The miner keeps a set of templates and nothing else, and `learn` is a function of sets: neither the order of lines
+nor how they were split over files or workers can change what comes out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import polars as pl
+
+from enhanced_deeplog.errors import ConfigError
+from enhanced_deeplog.events import template_id
+from enhanced_deeplog.logs.masks import DEFAULT_MASKS, WILDCARD, Mask, mask_bodies, normalise_bodies
+
+__all__ = ["Template", "TemplateMiner", "parameters"]
+
+MAX_TOKENS = 128  # what follows is one last token, so that a body of nothing but short words costs no more
+_FORMAT = 1  # of the JSON
+
+Tokens = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Template:
+    """A body with its variable parts as `<*>`; a `<*>` that is a token of its own stands for any one token.
+
+    Attributes:
+        text: Tokens joined by one blank.
+        aliases: Templates that this one replaced: what matches one of them still matches this template.
+    """
+
+    text: str
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def template_id(self) -> str:
+        """The name of the template in every run: a hash of its text."""
+        return template_id(self.text)
+
+
+class TemplateMiner:
+    """Grows templates from masked bodies, and looks them up.
+
+    Args:
+        min_values: A position becomes `<*>` once otherwise similar bodies hold this many different tokens there;
+            fewer stay apart (opened, closed), for they may well be different events.
+        similarity: Share of the tokens of a template that must be the same in all its bodies.
+        masks: How bodies are masked: what is matched must be masked like what was learnt.
+
+    Example:
+        >>> miner = TemplateMiner(min_values=3)
+        >>> miner.learn(["opened by amy", "opened by bob", "opened by cid", "closed by bob"])
+        >>> [template.text for template in miner.templates]
+        ['closed by bob', 'opened by <*>']
+        >>> miner.match(["opened by zoe", "closed by zoe"])
+        ['opened by <*>', None]
+    """
+
+    def __init__(
+        self, *, min_values: int = 5, similarity: float = 0.5, masks: Sequence[Mask] = DEFAULT_MASKS
+    ) -> None:
+        if min_values < 2:
+            raise ConfigError(f"min_values must be 2 or more, for one value varies nothing; it is {min_values}.")
+        if not 0 < similarity <= 1:
+            raise ConfigError(f"similarity is a share of tokens, above 0 and up to 1; it is {similarity}.")
+        self.min_values = min_values
+        self.similarity = similarity
+        self.masks = tuple(masks)
+        self._store(())
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """All templates, in the order of their text."""
+        return self._templates
+
+    def mask(self, bodies: pl.Series) -> pl.Series:
+        """Mask bodies the way this miner's templates expect; String (N,) -> String (N,)."""
+        return mask_bodies(bodies, self.masks)
+
+    def match(self, masked: Iterable[str]) -> list[str | None]:
+        """Look up the template of each masked body; changes nothing.
+
+        Of the templates that fit, the most specific one is taken: most literal tokens, then first by text.
+
+        Args:
+            masked: Masked bodies (N,), best distinct ones.
+
+        Returns:
+            The template's text for each body (N,), None where no template fits.
+        """
+        return [self._match(body) for body in masked]
+
+    def learn(self, masked: Iterable[str]) -> None:
+        """Grow the templates until every body matches one.
+
+        Bodies that match already change nothing. The others are grown together with the templates that begin like
+        them; a template that a more general one replaces becomes its alias.
+
+        Args:
+            masked: Masked bodies; each distinct one counts once. Of a mapping, the keys.
+
+        Source:
+            Partition by number of tokens, then by the position with the fewest values: Makanju et al., KDD 2009
+            (IPLoM), section 3. The first token groups, a share of tokens stays: He et al., ICWS 2017 (Drain),
+            section 3. Ours: bodies are split before anything is merged, so their order plays no part; a position
+            where a mask found a value varies whatever else it holds; first tokens merge last.
+        """
+        bodies = set(masked)
+        new = {_tokens(body) for body in bodies if self._match(body) is None}
+        if not new:
+            return
+        beginnings = {_beginning(tokens) for tokens in new}
+        old = {_tokens(template.text): template for template in self.templates}
+        beside = {tokens for tokens in old if _beginning(tokens) in beginnings}
+        by_beginning = self._grow(new | beside, _beginning)
+        by_rest = self._grow(set(by_beginning.values()) | (old.keys() - beside), _rest)
+
+        aliases: dict[Tokens, set[str]] = {tokens: set() for tokens in by_rest.values()}
+        for tokens, template in old.items():
+            aliases[by_rest[by_beginning.get(tokens, tokens)]] |= {template.text, *template.aliases}
+        self._store(
+            Template(text, tuple(sorted(replaced - {text})))
+            for text, replaced in ((" ".join(tokens), replaced) for tokens, replaced in aliases.items())
+        )
+
+    def to_json(self) -> str:
+        """The whole miner as indented JSON, the same text for the same templates, fit to be read and edited."""
+        content = {
+            "format": _FORMAT,
+            "min_values": self.min_values,
+            "similarity": self.similarity,
+            "masks": [asdict(mask) for mask in self.masks],
+            "templates": [asdict(template) for template in self.templates],
+        }
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text) + "\n"  # UTF-8 has none
+
+    @classmethod
+    def from_json(cls, text: str) -> TemplateMiner:
+        """Rebuild a miner from `to_json`, perhaps edited by hand.
+
+        Raises:
+            ConfigError: If the text is no such JSON; the text says which part.
+        """
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"The templates are not valid JSON: {error}.") from None
+        keys = {"format", "min_values", "similarity", "masks", "templates"}
+        _check(isinstance(content, dict) and content.keys() == keys, f"an object with {sorted(keys)}", content)
+        _check(content["format"] == _FORMAT, f'"format": {_FORMAT}', content["format"])
+        _check(type(content["min_values"]) is int, '"min_values": a whole number', content["min_values"])
+        _check(type(content["similarity"]) in (int, float), '"similarity": a number', content["similarity"])
+        for key in ("masks", "templates"):
+            _check(isinstance(content[key], list), f'"{key}": a list', content[key])
+        for mask in content["masks"]:
+            _check(_has(mask, name=str, pattern=str), '{"name": text, "pattern": text} as a mask', mask)
+        for template in content["templates"]:
+            good = _has(template, text=str, aliases=list) and all(isinstance(a, str) for a in template["aliases"])
+            _check(good, '{"text": text, "aliases": [text, ...]} as a template', template)
+
+        miner = cls(
+            min_values=content["min_values"],
+            similarity=content["similarity"],
+            masks=[Mask(**mask) for mask in content["masks"]],
+        )
+        taken: set[str] = set()
+        for template in content["templates"]:
+            for name in (template["text"], *template["aliases"]):
+                _check(name not in taken, "each template and alias once", name)
+                taken.add(name)
+        miner._store(Template(template["text"], tuple(sorted(template["aliases"]))) for template in content["templates"])
+        return miner
+
+    def _store(self, templates: Iterable[Template]) -> None:
+        self._templates = tuple(sorted(templates, key=lambda template: template.text))
+        # Number of tokens -> literal positions, most of them first -> literal tokens -> (pattern, template).
+        index: dict[int, dict[tuple[int, ...], dict[Tokens, tuple[str, str]]]] = defaultdict(dict)
+        for template in self._templates:
+            for pattern in (template.text, *template.aliases):
+                tokens = _tokens(pattern)
+                literal = tuple(i for i, token in enumerate(tokens) if token != WILDCARD)
+                of_positions = index[len(tokens)].setdefault(literal, {})
+                of_positions[tuple(tokens[i] for i in literal)] = (pattern, template.text)
+        self._index = {
+            n: sorted(by_positions.items(), key=lambda item: -len(item[0])) for n, by_positions in index.items()
+        }
+
+    def _match(self, body: str) -> str | None:
+        tokens = _tokens(body)
+        best: tuple[str, str] | None = None
+        n_literal = 0
+        for positions, patterns in self._index.get(len(tokens), ()):
+            if best and len(positions) < n_literal:
+                break
+            found = patterns.get(tuple(map(tokens.__getitem__, positions)))
+            if found and (best is None or found < best):
+                best, n_literal = found, len(positions)
+        return best[1] if best else None
+
+    def _grow(self, bodies: Iterable[Tokens], key: Callable[[Tokens], object]) -> dict[Tokens, Tokens]:
+        """Template of each body, those with the same number of tokens and the same key grown together."""
+        groups: dict[object, list[Tokens]] = defaultdict(list)
+        for tokens in bodies:
+            groups[len(tokens), key(tokens)].append(tokens)
+        return {tokens: grown for group in groups.values() for grown, part in self._split(group) for tokens in part}
+
+    def _split(self, bodies: list[Tokens]) -> Iterator[tuple[Tokens, list[Tokens]]]:
+        """Split bodies of one length by their positions of few values, until each part is one template."""
+        parts = [bodies]
+        while parts:
+            part = parts.pop()
+            values = [set(column) for column in zip(*part, strict=True)]
+            varying = [i for i, tokens in enumerate(values) if len(tokens) > 1]
+            apart = [i for i in varying if len(values[i]) < self.min_values and not any(map(_is_masked, values[i]))]
+            if not apart:
+                grown = tuple(WILDCARD if i in set(varying) else token for i, token in enumerate(part[0]))
+                if not varying or self._is_specific(grown, len(varying)):
+                    yield grown, part
+                    continue
+                apart = [min(varying, key=lambda i: (len(values[i]), i))]
+            by_values: dict[Tokens, list[Tokens]] = defaultdict(list)
+            for tokens in part:
+                by_values[tuple(tokens[i] for i in apart)].append(tokens)
+            parts += by_values.values()
+
+    def _is_specific(self, template: Tokens, n_varying: int) -> bool:
+        enough = len(template) - n_varying >= self.similarity * len(template)
+        return enough and any(letter.isalpha() for token in template for letter in token)
+
+
+def parameters(bodies: pl.Series, templates: Iterable[str | None]) -> list[list[str]]:
+    """Read what stands in a body for each `<*>` of its template.
+
+    Literal parts are looked for from left to right, which is right wherever a value does not hold the text that
+    follows it. A body that its template's literals don't fit (cut, or masked by a mask of your own) gives nothing.
+
+    Args:
+        bodies: Bodies as written, not masked, String (N,).
+        templates: Their templates (N,), None for UNKNOWN.
+
+    Returns:
+        Values for each body (N,), in the order of the `<*>`; a list of several ids is one value.
+
+    Example:
+        >>> parameters(pl.Series(["ask 10.0.0.7:1 to delete  blk_1 blk_2"]), ["ask <*> to delete <*>"])
+        [['10.0.0.7:1', 'blk_1 blk_2']]
+    """
+    return [
+        _values(body, template.split(WILDCARD)) if template else []
+        for body, template in zip(normalise_bodies(bodies), templates, strict=True)
+    ]
+
+
+def _values(body: str, literals: list[str]) -> list[str]:
+    if not body.startswith(literals[0]):
+        return []
+    values = []
+    begin = len(literals[0])
+    last = len(literals) - 1
+    for i, literal in enumerate(literals[1:], 1):
+        end = len(body) - len(literal) if i == last else body.find(literal, begin + 1)
+        if end <= begin or not body.startswith(literal, end):
+            return []
+        values.append(body[begin:end])
+        begin = end + len(literal)
+    return values
+
+
+def _tokens(body: str) -> Tokens:
+    return tuple(body.split(" ", MAX_TOKENS - 1))
+
+
+def _beginning(tokens: Tokens) -> str:
+    return WILDCARD if WILDCARD in tokens[0] else tokens[0]
+
+
+def _rest(tokens: Tokens) -> Tokens:
+    return tokens[1:]
+
+
+def _is_masked(token: str) -> bool:
+    return token.strip("\"'()[]{}.,:;") == WILDCARD
+
+
+def _has(value: object, **types: type) -> bool:
+    """True for an object of exactly these keys, each of its type."""
+    return isinstance(value, dict) and value.keys() == types.keys() and all(
+        isinstance(value[key], kind) for key, kind in types.items()
+    )
+
+
+def _check(good: bool, expected: str, came: object) -> None:
+    if not good:
+        raise ConfigError(f"The templates can't be read: expected {expected}; got {came!r:.200}.")
