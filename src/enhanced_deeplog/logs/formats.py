@@ -201,6 +201,7 @@ def _agreed_unit(texts: pl.Series, stated: pl.Series, source: str) -> str | None
 # --- JSON lines ---------------------------------------------------------------------------------------------
 
 _OTEL_SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")  # severityNumber 1-4, 5-8, ... 21-24
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _ANY_VALUE = ("stringValue", "intValue", "doubleValue", "boolValue")  # OpenTelemetry's boxed values
 
 
@@ -257,7 +258,7 @@ class JsonFields:
             return any(".".join(steps[:n]) in keys for n in range(1, len(steps) + 1))
 
         kept = {name: tuple(filter(possible, getattr(self, name))) for name in _FIELD_NAMES}
-        return replace(self, **kept)
+        return replace(self, **kept)  # type: ignore[arg-type]  # mypy takes every value for the unit
 
 
 _FIELD_NAMES = tuple(sorted(f.name for f in fields(JsonFields) if f.name != "timestamp_unit"))
@@ -390,8 +391,8 @@ def _split_json(lines: pl.Series, all_names: JsonFields) -> pl.DataFrame:
 def _string_column(name: str, values: Sequence[str | None]) -> pl.Series:
     try:
         return pl.Series(name, values, pl.String)
-    except UnicodeEncodeError:  # "\ud800" in JSON is half a character; it can't be stored, so it is replaced
-        return pl.Series(name, [None if v is None else v.encode("utf-8", "replace").decode() for v in values])
+    except UnicodeEncodeError:  # "\\ud800" in JSON is half a character; it can't be stored, so it is replaced
+        return pl.Series(name, [None if v is None else _HALF_CHARACTER.sub("\ufffd", v) for v in values])
 
 
 # --- Formats ------------------------------------------------------------------------------------------------
@@ -444,18 +445,18 @@ class LogFormat:
         """
         parts = self.split(sample)
         if self.json_fields is not None:
-            _check_has_body(parts, sample, source)
+            _check_has_body(parts, sample, source, self.json_fields.body)
         return LineParser(self, TimestampReader.for_sample(parts["timestamp"], parts["unit"], source))
 
 
-def _check_has_body(parts: pl.DataFrame, sample: pl.Series, source: str) -> None:
+def _check_has_body(parts: pl.DataFrame, sample: pl.Series, source: str, names: tuple[str, ...]) -> None:
     without = parts["fits"] & parts["body"].is_null()
     if without.sum() * 2 <= parts["fits"].sum():
         return
     record = _json_object(sample.filter(without)[0]) or {}
     keys = ", ".join(printable(key, 40) for key in list(record)[:20]) or "none"
     raise InputError(
-        f"{printable(source)}: expected the text of each record in one of {', '.join(JsonFields().body)}; "
+        f"{printable(source)}: expected the text of each record in {' or '.join(map(printable, names))}; "
         f"the JSON objects have other fields ({keys}). Say which one it is: --field body=NAME."
     )
 
@@ -597,7 +598,7 @@ def _format_called(name: str) -> LogFormat:
     near = difflib.get_close_matches(name.lower(), FORMATS, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise UsageError(
-        f"format {printable(name)!r}: expected one of {', '.join(FORMATS)}, or a format string such as "
+        f"format '{printable(name)}': expected one of {', '.join(FORMATS)}, or a format string such as "
         f"'<Date> <Time> <Level> <Component>: <Content>'.{hint}"
     )
 
@@ -658,7 +659,7 @@ def format_from_string(text: str) -> LogFormat:
 
 def _malformed(text: str, place: int, what: str) -> UsageError:
     return UsageError(
-        f"format string {printable(text)!r}, position {place + 1}: {what}. "
+        f"format string '{printable(text)}', position {place + 1}: {what}. "
         f"Write fields as <Name>, for example '<Date> <Time> <Level> <Component>: <Content>'."
     )
 
@@ -666,7 +667,7 @@ def _malformed(text: str, place: int, what: str) -> UsageError:
 def _check_literal(text: str, start: int, end: int) -> None:
     if text[start] in "<>":
         got = printable(text[start : start + 20])
-        raise _malformed(text, start, f"expected a field such as <Level>; got {got!r}")
+        raise _malformed(text, start, f"expected a field such as <Level>; got '{got}'")
     if end < len(text) and text[end] == ">":
         raise _malformed(text, end, "expected no '>' outside a field")
 

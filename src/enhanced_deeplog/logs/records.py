@@ -18,13 +18,14 @@ import os
 import shutil
 import sys
 import tempfile
+import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import polars as pl
 
@@ -115,6 +116,8 @@ class Source:
 
 # --- Bytes --------------------------------------------------------------------------------------------------
 
+_Stream: TypeAlias = "io.BufferedReader[Any] | gzip.GzipFile"  # has peek() and read1()
+
 _BINARIES = {
     b"\x7fELF": "a program (ELF)", b"MZ\x90\x00": "a program (Windows)", b"PK\x03\x04": "a zip archive",
     b"BZh": "compressed by bzip2", b"\xfd7zXZ\x00": "compressed by xz", b"7z\xbc\xaf": "a 7z archive",
@@ -124,16 +127,17 @@ _BINARIES = {
 }  # fmt: skip
 
 
-def _open_stream(raw: Any, shown: str) -> io.BufferedReader[Any]:
+def _open_stream(raw: Any, shown: str) -> _Stream:
     """Decompress, by magic bytes and not by name, and refuse what is no text."""
-    buffered: io.BufferedReader[Any] = io.BufferedReader(raw, _HEAD_BYTES)
-    magic = buffered.peek(4)[:4]
+    packed: io.BufferedReader[Any] = io.BufferedReader(raw, _HEAD_BYTES)
+    stream: _Stream = packed
+    magic = packed.peek(4)[:4]
     if magic.startswith(b"\x1f\x8b"):
-        buffered = io.BufferedReader(gzip.GzipFile(fileobj=buffered), _HEAD_BYTES)
+        stream = gzip.GzipFile(fileobj=packed)
     elif magic == b"\x28\xb5\x2f\xfd":
-        buffered = io.BufferedReader(_ZstdStream(buffered, shown), _HEAD_BYTES)
-    _refuse_binary(buffered.peek(_HEAD_BYTES)[:_HEAD_BYTES], shown)
-    return buffered
+        stream = io.BufferedReader(_ZstdStream(packed, shown), _HEAD_BYTES)
+    _refuse_binary(stream.peek(_HEAD_BYTES)[:_HEAD_BYTES], shown)
+    return stream
 
 
 def _refuse_binary(head: bytes, shown: str) -> None:
@@ -217,13 +221,14 @@ class _Spool:
     def open(self) -> io.RawIOBase:
         if self._spool is None:
             self._spool = tempfile.TemporaryFile(prefix="enhanced-deeplog-")  # noqa: SIM115  # kept for later reads
+            weakref.finalize(self, self._spool.close)
             with self._open_once() as source:
                 shutil.copyfileobj(source, self._spool, _BLOCK_BYTES)
             self._spool.flush()
         return _SpooledStream(self._spool)
 
 
-def _chunks(stream: io.BufferedReader[Any], n_bytes: int) -> Iterator[bytes]:
+def _chunks(stream: _Stream, n_bytes: int) -> Iterator[bytes]:
     """Pieces of at least `n_bytes`, but the last. What came before a stream breaks off still comes."""
     pieces: list[bytes] = []
     n = 0
@@ -240,9 +245,7 @@ def _chunks(stream: io.BufferedReader[Any], n_bytes: int) -> Iterator[bytes]:
     yield b"".join(pieces)
 
 
-def _blocks(
-    stream: io.BufferedReader[Any], block_bytes: int, max_line_bytes: int
-) -> Iterator[tuple[int, bytes]]:
+def _blocks(stream: _Stream, block_bytes: int, max_line_bytes: int) -> Iterator[tuple[int, bytes]]:
     r"""Cut a stream behind newlines: each block comes with the offset of its first byte.
 
     A line that is too long comes alone, as much of it as shows that it is too long (two bytes more than
@@ -280,9 +283,7 @@ class _Lines:
     n_overlong: int
 
 
-def _lines_of_stream(
-    stream: io.BufferedReader[Any], block_bytes: int, max_line_bytes: int
-) -> Iterator[_Lines]:
+def _lines_of_stream(stream: _Stream, block_bytes: int, max_line_bytes: int) -> Iterator[_Lines]:
     n_lines = 0
     for offset, block in _blocks(stream, block_bytes, max_line_bytes):
         if offset == 0 and block.startswith(codecs.BOM_UTF8):
@@ -419,7 +420,10 @@ class LogRecords:
         raw = [line.removesuffix("\n").encode("utf-8", "surrogatepass") for line in lines]
         options = _options(format, fields, session_key, service, since, until, batch_size)
         name = _storable(source_name)
-        return cls([_Input(name, name, lambda given: _lines_of_list(raw, given.max_line_bytes))], options)
+        return cls(
+            [_Input(name, name or "<lines>", lambda given: _lines_of_list(raw, given.max_line_bytes))],
+            options,
+        )
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -527,7 +531,7 @@ def _moment(name: str, given: str | datetime | None) -> datetime | None:
             given = datetime.fromisoformat(written)
         except ValueError:
             raise UsageError(
-                f"{name}: expected a time such as 2024-03-01T08:00:00Z, got {printable(written)!r}. "
+                f"{name}: expected a time such as 2024-03-01T08:00:00Z, got '{printable(written)}'. "
                 f"Without a zone it is UTC."
             ) from None
     if given is None or given.tzinfo is None:
@@ -545,9 +549,7 @@ def _expand(path: str) -> list[str]:
         return [path]
     found = [match for match in _matches(path) if not Path(match).is_dir()]
     if not found:
-        raise InputError(
-            f"{printable(path)}: expected files that match; there are none. Quote the glob as it is meant."
-        )
+        raise InputError(f"{printable(path)}: expected files that match; there are none. Check the pattern.")
     return found
 
 
@@ -566,7 +568,7 @@ def _input(path: str, source_name: str | None) -> _Input:
             STDIN_NAME,
             partial(_lines_of, _Spool(_stdin).open, STDIN_NAME),
         )
-    shown = printable(path, limit=1000)
+    shown = printable(path, limit=1000) or "''"
     if Path(path).is_dir():
         raise InputError(f"{shown}: expected a file, this is a directory. Name its files: {shown}/*.log")
     if not Path(path).exists():
@@ -591,7 +593,7 @@ def _lines_of(opener: Callable[[], Any], shown: str, options: _Options) -> Itera
     except EOFError:
         raise InputError(
             f"{shown}: expected a complete compressed file; it breaks off after line {n_lines:,}. "
-            f"Copy it again, or read what there is: zcat {shown} > part.log"
+            f"Copy it again, or decompress what there is into a file of its own and read that."
         ) from None
     except (OSError, zlib.error) as error:
         raise InputError(
@@ -640,7 +642,7 @@ def _parser_of(sample: pl.Series, source: Source, options: _Options) -> LinePars
         source.detection = detect_format(sample)
         log_format = source.detection.format
     source.format = log_format.name
-    return log_format.parser(sample, source.name)
+    return log_format.parser(sample, source.path)
 
 
 def _not_blank(lines: pl.DataFrame, source: Source) -> pl.DataFrame:

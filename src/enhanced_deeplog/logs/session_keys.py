@@ -212,17 +212,17 @@ def check_pattern(pattern: str) -> None:
         # Rust's message is a drawing over several lines; the last one says what is wrong.
         reason = str(error).strip().splitlines()[-1].removeprefix("error: ")
         raise UsageError(
-            f"session key {shown!r}: expected a regular expression of Rust's syntax (no look-around, no "
+            f"session key '{shown}': expected a regular expression of Rust's syntax (no look-around, no "
             f"back-references); {reason}. Put what you want to keep into one group: 'order=([0-9]+)'."
         ) from None
     if n_groups > 1:
         raise UsageError(
-            f"session key {shown!r}: expected at most one group, the key itself; it has {n_groups}. "
+            f"session key '{shown}': expected at most one group, the key itself; it has {n_groups}. "
             f"Write (?:...) for the others."
         )
     if matches_nothing:
         raise UsageError(
-            f"session key {shown!r}: expected a pattern that needs at least one character; it matches the "
+            f"session key '{shown}': expected a pattern that needs at least one character; it matches the "
             f"empty text, which every line begins with. Write + instead of *."
         )
 

@@ -1,7 +1,7 @@
 """Templates: bodies with their variable parts as `<*>`, grown by `learn`, looked up by `match`.
 
-The miner keeps a set of templates and nothing else, and `learn` is a function of sets: neither the order of lines
-nor how they were split over files or workers can change what comes out.
+The miner keeps a set of templates and nothing else, and `learn` is a function of sets: neither the order of
+lines nor how they were split over files or workers can change what comes out.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from enhanced_deeplog.logs.masks import DEFAULT_MASKS, WILDCARD, Mask, mask_bodi
 __all__ = ["Template", "TemplateMiner", "parameters"]
 
 MAX_TOKENS = 128  # what follows is one last token, so that a body of nothing but short words costs no more
+_FIRST_TOKEN = (
+    2  # times min_values make a first token vary: it mostly says what happened (Drain's assumption)
+)
 _FORMAT = 1  # of the JSON
 
 Tokens = tuple[str, ...]
@@ -48,8 +51,8 @@ class TemplateMiner:
     """Grows templates from masked bodies, and looks them up.
 
     Args:
-        min_values: A position becomes `<*>` once otherwise similar bodies hold this many different tokens there;
-            fewer stay apart (opened, closed), for they may well be different events.
+        min_values: A position becomes `<*>` once otherwise similar bodies hold this many different tokens
+            there; fewer stay apart (opened, closed), for they may well be different events.
         similarity: Share of the tokens of a template that must be the same in all its bodies.
         masks: How bodies are masked: what is matched must be masked like what was learnt.
 
@@ -63,10 +66,12 @@ class TemplateMiner:
     """
 
     def __init__(
-        self, *, min_values: int = 5, similarity: float = 0.5, masks: Sequence[Mask] = DEFAULT_MASKS
+        self, *, min_values: int = 6, similarity: float = 0.5, masks: Sequence[Mask] = DEFAULT_MASKS
     ) -> None:
         if min_values < 2:
-            raise ConfigError(f"min_values must be 2 or more, for one value varies nothing; it is {min_values}.")
+            raise ConfigError(
+                f"min_values must be 2 or more, for one value varies nothing; it is {min_values}."
+            )
         if not 0 < similarity <= 1:
             raise ConfigError(f"similarity is a share of tokens, above 0 and up to 1; it is {similarity}.")
         self.min_values = min_values
@@ -99,17 +104,17 @@ class TemplateMiner:
     def learn(self, masked: Iterable[str]) -> None:
         """Grow the templates until every body matches one.
 
-        Bodies that match already change nothing. The others are grown together with the templates that begin like
-        them; a template that a more general one replaces becomes its alias.
+        Bodies that match already change nothing. The others are grown together with the templates that begin
+        like them; a template that a more general one replaces becomes its alias.
 
         Args:
             masked: Masked bodies; each distinct one counts once. Of a mapping, the keys.
 
         Source:
-            Partition by number of tokens, then by the position with the fewest values: Makanju et al., KDD 2009
+            Partition by number of tokens, then by the position of fewest values: Makanju et al., KDD 2009
             (IPLoM), section 3. The first token groups, a share of tokens stays: He et al., ICWS 2017 (Drain),
-            section 3. Ours: bodies are split before anything is merged, so their order plays no part; a position
-            where a mask found a value varies whatever else it holds; first tokens merge last.
+            section 3. Ours: bodies are split before anything is merged, so their order plays no part; a
+            position that masks had a part of in every body varies, however few; first tokens merge last.
         """
         bodies = set(masked)
         new = {_tokens(body) for body in bodies if self._match(body) is None}
@@ -118,8 +123,9 @@ class TemplateMiner:
         beginnings = {_beginning(tokens) for tokens in new}
         old = {_tokens(template.text): template for template in self.templates}
         beside = {tokens for tokens in old if _beginning(tokens) in beginnings}
-        by_beginning = self._grow(new | beside, _beginning)
-        by_rest = self._grow(set(by_beginning.values()) | (old.keys() - beside), _rest)
+        by_beginning = _grow(new | beside, _beginning, self.min_values, self.similarity)
+        grown = set(by_beginning.values()) | (old.keys() - beside)
+        by_rest = _grow(grown, _rest, _FIRST_TOKEN * self.min_values, self.similarity)
 
         aliases: dict[Tokens, set[str]] = {tokens: set() for tokens in by_rest.values()}
         for tokens, template in old.items():
@@ -130,7 +136,7 @@ class TemplateMiner:
         )
 
     def to_json(self) -> str:
-        """The whole miner as indented JSON, the same text for the same templates, fit to be read and edited."""
+        """The whole miner as indented JSON, the same text for the same templates; people may edit it."""
         content = {
             "format": _FORMAT,
             "min_values": self.min_values,
@@ -151,9 +157,9 @@ class TemplateMiner:
         try:
             content = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"The templates are not valid JSON: {error}.") from None
+            raise ConfigError(f"The templates can't be read: they are not valid JSON ({error}).") from None
         keys = {"format", "min_values", "similarity", "masks", "templates"}
-        _check(isinstance(content, dict) and content.keys() == keys, f"an object with {sorted(keys)}", content)
+        _check(isinstance(content, dict) and content.keys() == keys, f"an object of {sorted(keys)}", content)
         _check(content["format"] == _FORMAT, f'"format": {_FORMAT}', content["format"])
         _check(type(content["min_values"]) is int, '"min_values": a whole number', content["min_values"])
         _check(type(content["similarity"]) in (int, float), '"similarity": a number', content["similarity"])
@@ -161,21 +167,21 @@ class TemplateMiner:
             _check(isinstance(content[key], list), f'"{key}": a list', content[key])
         for mask in content["masks"]:
             _check(_has(mask, name=str, pattern=str), '{"name": text, "pattern": text} as a mask', mask)
+        taken: set[str] = set()
         for template in content["templates"]:
-            good = _has(template, text=str, aliases=list) and all(isinstance(a, str) for a in template["aliases"])
+            good = _has(template, text=str, aliases=list) and all(
+                isinstance(a, str) for a in template["aliases"]
+            )
             _check(good, '{"text": text, "aliases": [text, ...]} as a template', template)
-
+            for text in (template["text"], *template["aliases"]):
+                _check(text not in taken, "each template and alias once", text)
+                taken.add(text)
         miner = cls(
             min_values=content["min_values"],
             similarity=content["similarity"],
             masks=[Mask(**mask) for mask in content["masks"]],
         )
-        taken: set[str] = set()
-        for template in content["templates"]:
-            for name in (template["text"], *template["aliases"]):
-                _check(name not in taken, "each template and alias once", name)
-                taken.add(name)
-        miner._store(Template(template["text"], tuple(sorted(template["aliases"]))) for template in content["templates"])
+        miner._store(Template(one["text"], tuple(sorted(one["aliases"]))) for one in content["templates"])
         return miner
 
     def _store(self, templates: Iterable[Template]) -> None:
@@ -189,7 +195,8 @@ class TemplateMiner:
                 of_positions = index[len(tokens)].setdefault(literal, {})
                 of_positions[tuple(tokens[i] for i in literal)] = (pattern, template.text)
         self._index = {
-            n: sorted(by_positions.items(), key=lambda item: -len(item[0])) for n, by_positions in index.items()
+            n: sorted(by_positions.items(), key=lambda item: -len(item[0]))
+            for n, by_positions in index.items()
         }
 
     def _match(self, body: str) -> str | None:
@@ -204,42 +211,49 @@ class TemplateMiner:
                 best, n_literal = found, len(positions)
         return best[1] if best else None
 
-    def _grow(self, bodies: Iterable[Tokens], key: Callable[[Tokens], object]) -> dict[Tokens, Tokens]:
-        """Template of each body, those with the same number of tokens and the same key grown together."""
-        groups: dict[object, list[Tokens]] = defaultdict(list)
-        for tokens in bodies:
-            groups[len(tokens), key(tokens)].append(tokens)
-        return {tokens: grown for group in groups.values() for grown, part in self._split(group) for tokens in part}
 
-    def _split(self, bodies: list[Tokens]) -> Iterator[tuple[Tokens, list[Tokens]]]:
-        """Split bodies of one length by their positions of few values, until each part is one template."""
-        parts = [bodies]
-        while parts:
-            part = parts.pop()
-            values = [set(column) for column in zip(*part, strict=True)]
-            varying = [i for i, tokens in enumerate(values) if len(tokens) > 1]
-            apart = [i for i in varying if len(values[i]) < self.min_values and not any(map(_is_masked, values[i]))]
-            if not apart:
-                grown = tuple(WILDCARD if i in set(varying) else token for i, token in enumerate(part[0]))
-                if not varying or self._is_specific(grown, len(varying)):
-                    yield grown, part
-                    continue
-                apart = [min(varying, key=lambda i: (len(values[i]), i))]
-            by_values: dict[Tokens, list[Tokens]] = defaultdict(list)
-            for tokens in part:
-                by_values[tuple(tokens[i] for i in apart)].append(tokens)
-            parts += by_values.values()
+def _grow(
+    bodies: Iterable[Tokens], key: Callable[[Tokens], object], min_values: int, similarity: float
+) -> dict[Tokens, Tokens]:
+    """Template of each body; those with the same number of tokens and the same key are grown together."""
+    groups: dict[object, list[Tokens]] = defaultdict(list)
+    for tokens in bodies:
+        groups[len(tokens), key(tokens)].append(tokens)
+    return {
+        tokens: template
+        for group in groups.values()
+        for template, part in _split(group, min_values, similarity)
+        for tokens in part
+    }
 
-    def _is_specific(self, template: Tokens, n_varying: int) -> bool:
-        enough = len(template) - n_varying >= self.similarity * len(template)
-        return enough and any(letter.isalpha() for token in template for letter in token)
+
+def _split(bodies: list[Tokens], min_values: int, similarity: float) -> Iterator[tuple[Tokens, list[Tokens]]]:
+    """Split bodies of one length by their positions of few values, until each part is one template."""
+    parts = [bodies]
+    while parts:
+        part = parts.pop()
+        values = [set(column) for column in zip(*part, strict=True)]
+        varying = {i for i, tokens in enumerate(values) if len(tokens) > 1}
+        few = (i for i in sorted(varying) if len(values[i]) < min_values)
+        split_by = [i for i in few if not _are_masked(values[i])]
+        if not split_by:
+            template = tuple(WILDCARD if i in varying else token for i, token in enumerate(part[0]))
+            alike = len(template) - len(varying) >= similarity * len(template)
+            if not varying or (alike and any(letter.isalpha() for token in template for letter in token)):
+                yield template, part
+                continue
+            split_by = [min(varying, key=lambda i: (len(values[i]), i))]
+        by_values: dict[Tokens, list[Tokens]] = defaultdict(list)
+        for tokens in part:
+            by_values[tuple(tokens[i] for i in split_by)].append(tokens)
+        parts += by_values.values()
 
 
 def parameters(bodies: pl.Series, templates: Iterable[str | None]) -> list[list[str]]:
     """Read what stands in a body for each `<*>` of its template.
 
-    Literal parts are looked for from left to right, which is right wherever a value does not hold the text that
-    follows it. A body that its template's literals don't fit (cut, or masked by a mask of your own) gives nothing.
+    Literals are looked for from left to right, which is right wherever a value does not hold the literal that
+    follows it. A body that its template's literals don't fit, as one that was cut, gives nothing.
 
     Args:
         bodies: Bodies as written, not masked, String (N,).
@@ -285,14 +299,18 @@ def _rest(tokens: Tokens) -> Tokens:
     return tokens[1:]
 
 
-def _is_masked(token: str) -> bool:
-    return token.strip("\"'()[]{}.,:;") == WILDCARD
+def _are_masked(tokens: set[str]) -> bool:
+    """Whether masks found a part of every token and the whole of one, as in LOCAL(<*>) and <*>."""
+    whole = any(token.strip("\"'()[]{}.,:;") == WILDCARD for token in tokens)
+    return whole and all(WILDCARD in token for token in tokens)
 
 
 def _has(value: object, **types: type) -> bool:
     """True for an object of exactly these keys, each of its type."""
-    return isinstance(value, dict) and value.keys() == types.keys() and all(
-        isinstance(value[key], kind) for key, kind in types.items()
+    return (
+        isinstance(value, dict)
+        and value.keys() == types.keys()
+        and all(isinstance(value[key], kind) for key, kind in types.items())
     )
 
 

@@ -1,0 +1,260 @@
+"""Settings, one model a stage. The comment of a field is its manual."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from enhanced_deeplog.errors import ConfigError
+
+__all__ = [
+    "ClassifierConfig",
+    "ClusteringConfig",
+    "Config",
+    "DetectionConfig",
+    "FeatureConfig",
+    "LearningConfig",
+    "SessionConfig",
+    "TemplateConfig",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TemplateConfig(_Section):
+    """How bodies become templates (stage parse)."""
+
+    similarity: float = Field(0.5, gt=0, le=1)  # share of equal tokens that makes two bodies one template
+    extra_masks: tuple[tuple[str, str], ...] = ()  # (name, regular expression), applied before the built-in ones
+    masks_off: tuple[str, ...] = ()  # names of built-in masks to leave out
+
+
+class SessionConfig(_Section):
+    """How records become sessions (stage parse)."""
+
+    by: Literal["key", "idle_gap", "time_span", "count"] = "key"
+    key: str | None = None  # regular expression of the session key, first match in the line; None: found
+    idle_gap_s: float = Field(60.0, gt=0)  # pause that cuts records without a key, s
+    time_span_s: float = Field(300.0, gt=0)  # length of a session with by = "time_span", s
+    n_records: int = Field(100, ge=1)  # length of a session with by = "count", and of blocks of a log without keys
+    max_records: int = Field(1000, ge=2)  # a longer session goes on as its next part
+
+
+class LearningConfig(_Section):
+    """Stage 1: the network that learns normal behaviour, and the rules of every training."""
+
+    window_size: int = Field(10, ge=1, le=1000)  # past events the network sees (h in DeepLog)
+    encoding: Literal["embedding", "scalar"] = "embedding"  # "scalar": the raw id as one number, for comparison
+    embedding_size: int = Field(32, ge=1)  # E
+    hidden_size: int = Field(128, ge=1)  # H
+    num_layers: int = Field(2, ge=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    batch_size: int = Field(128, ge=1)
+    learning_rate: float = Field(0.003, gt=0)
+    epochs: int = Field(60, ge=1)  # at most so many; early stopping usually comes first
+    draws_per_epoch: int = Field(16384, ge=1)  # windows drawn in an epoch, at most
+    early_stopping_patience: int = Field(6, ge=1)  # epochs without a better held-out loss
+    validation_share: float = Field(0.2, gt=0, lt=1)  # sessions held out of training to stop it
+
+
+class DetectionConfig(_Section):
+    """Whether a session is abnormal."""
+
+    mode: Literal["rarity", "top_k"] = "rarity"  # "top_k": as DeepLog was published, an event of rank > top_k
+    alarm_rate: float = Field(0.0005, gt=0, lt=0.5)  # share of normal sessions that may raise a false alarm
+    top_k: int = Field(9, ge=1)  # g in DeepLog
+    n_folds: int = Field(3, ge=2)  # each normal session is scored by a network that never saw it
+
+
+class FeatureConfig(_Section):
+    """Stage 2: what clustering and classifier read of a session. Every block weighs the same."""
+
+    surprise_profile: bool = True  # which events surprised, and how much
+    statistics: bool = True  # length, diversity, share of surprising and unseen events, repetition, early end
+    event_counts: bool = False  # how often each event occurred
+    transitions: bool = False  # how often each frequent pair of events followed one another
+    hidden_state: bool = False  # last LSTM layer at the most surprising event
+    perturbation: bool = False  # hidden state against normal: its direction and strength
+    window_sizes: tuple[int, ...] = ()  # further window sizes whose largest surprise joins the statistics
+
+
+class ClusteringConfig(_Section):
+    """Stage 3: the kinds of anomaly."""
+
+    method: Literal["birch", "ward", "average"] = "birch"
+    n_classes: int | None = Field(None, ge=1)  # number of anomaly classes, normal not counted; None: found
+    max_classes: int = Field(25, ge=2)  # the most classes that are looked for
+    threshold: float | None = Field(None, gt=0)  # radius of a BIRCH subcluster; None: from the data
+    branching_factor: int = Field(50, ge=2)
+    min_class_size: int = Field(5, ge=1)  # a class needs so many findings; the rest are unknown
+
+
+class ClassifierConfig(_Section):
+    """Stage 4: the network that tells the kinds apart."""
+
+    use_attention: bool = True
+    attention_heads: int = Field(8, ge=1)
+    attention_dropout: float = Field(0.1, ge=0, lt=1)
+    improved_attention: bool = True  # with residual, layer norm and dropout
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    focal_gamma: float = Field(2.0, ge=0)
+    alpha: float = Field(0.3, ge=0)  # weight of the sequence loss
+    beta: float = Field(1.0, ge=0)  # weight of the anomaly loss
+    gamma: float = Field(0.1, ge=0)  # weight of the consistency loss
+    epochs: int = Field(40, ge=1)
+
+
+class Config(_Section):
+    """All settings of a fit."""
+
+    seed: int = Field(0, ge=0, lt=2**31)  # same seed, same bundle
+    templates: TemplateConfig = TemplateConfig()
+    sessions: SessionConfig = SessionConfig()
+    learning: LearningConfig = LearningConfig()
+    detection: DetectionConfig = DetectionConfig()
+    features: FeatureConfig = FeatureConfig()
+    clustering: ClusteringConfig = ClusteringConfig()
+    classifier: ClassifierConfig = ClassifierConfig()
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any], *, where: str = "the configuration") -> Config:
+        """Validate settings.
+
+        Args:
+            data: Sections and their settings; or the three sections `model_config`, `training_config` and
+                `clustering_config` of the method's first description.
+            where: Named in errors.
+
+        Raises:
+            ConfigError: If a key is unknown or a value out of range; names the key, and the nearest valid one.
+
+        Example:
+            >>> Config.of({"learning": {"hidden_size": 64}}).learning.hidden_size
+            64
+        """
+        try:
+            return cls.model_validate(_from_first_description(data, where) if _FIRST_SECTIONS & set(data) else data)
+        except ValidationError as error:
+            raise ConfigError(_explain(error, where)) from None
+
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        """Read settings from a TOML or JSON file.
+
+        Raises:
+            ConfigError: If the file can't be read, or says something it may not.
+        """
+        return cls.of(_read_mapping(path), where=str(path))
+
+    def with_settings(self, settings: Mapping[str, str]) -> Config:
+        """Change single settings, given as text: `{"learning.hidden_size": "64"}`."""
+        data = self.model_dump()
+        for key, text in settings.items():
+            *sections, name = key.split(".")
+            place = data
+            for section in sections:
+                child = place.get(section)
+                if not isinstance(child, dict):
+                    raise ConfigError(_unknown(key, section, [k for k, v in place.items() if isinstance(v, dict)]))
+                place = child
+            if name not in place or isinstance(place[name], dict):
+                raise ConfigError(_unknown(key, name, list(place)))
+            place[name] = _value(text)
+        return Config.of(data, where="--set")
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return None if text in ("none", "None") else text
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return dict(json.loads(text)) if path.suffix == ".json" else tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Expected a TOML or JSON file with settings at {path}; it can't be read: {error}.") from None
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"Expected {'a JSON object' if path.suffix == '.json' else 'TOML'} in {path}: {error}."
+        ) from None
+
+
+def _unknown(key: str, part: str, valid: list[str]) -> str:
+    near = difflib.get_close_matches(part, valid, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Valid here: {', '.join(sorted(valid))}."
+    return f"Unknown setting {key!r}. {hint}"
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    lines = []
+    for problem in error.errors():
+        path = [str(part) for part in problem["loc"]]
+        key = ".".join(path)
+        if problem["type"] == "extra_forbidden":
+            lines.append(_unknown(key, path[-1], _valid_keys(path[:-1])))
+        else:
+            lines.append(f"{key}: {problem['msg']}; got {problem['input']!r}.")
+    return f"In {where}: " + " ".join(lines)
+
+
+def _valid_keys(path: list[str]) -> list[str]:
+    section: type[BaseModel] = Config
+    for name in path:
+        annotation = section.model_fields[name].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            section = annotation
+    return list(section.model_fields)
+
+
+# The method's first description had these three sections; files written for it keep working.
+_FIRST_NAMES: dict[str, dict[str, tuple[str, str]]] = {
+    "model_config": {
+        "lstm_hidden_size": ("learning", "hidden_size"),
+        "lstm_num_layers": ("learning", "num_layers"),
+        "lstm_dropout": ("learning", "dropout"),
+        "use_attention": ("classifier", "use_attention"),
+        "attention_heads": ("classifier", "attention_heads"),
+        "attention_dropout": ("classifier", "attention_dropout"),
+    },
+    "training_config": {
+        "batch_size": ("learning", "batch_size"),
+        "learning_rate": ("learning", "learning_rate"),
+        "epochs": ("learning", "epochs"),
+        "early_stopping_patience": ("learning", "early_stopping_patience"),
+    },
+    "clustering_config": {
+        "n_clusters": ("clustering", "n_classes"),
+        "threshold": ("clustering", "threshold"),
+        "branching_factor": ("clustering", "branching_factor"),
+    },
+}
+_FIRST_SECTIONS = set(_FIRST_NAMES)
+
+
+def _from_first_description(data: Mapping[str, Any], where: str) -> dict[str, Any]:
+    ours: dict[str, Any] = {}
+    for section, settings in data.items():
+        if section not in _FIRST_NAMES:
+            raise ConfigError(f"In {where}: {_unknown(section, section, list(_FIRST_NAMES))}")
+        if not isinstance(settings, Mapping):
+            raise ConfigError(f"In {where}: {section} must be an object with settings; got {settings!r}.")
+        names = _FIRST_NAMES[section]
+        for name, value in settings.items():
+            if name not in names:
+                raise ConfigError(f"In {where}: {_unknown(f'{section}.{name}', name, list(names))}")
+            our_section, our_name = names[name]
+            if name == "n_clusters" and isinstance(value, int):
+                value -= 1  # there, normal counts as one cluster
+            ours.setdefault(our_section, {})[our_name] = value
+    return ours

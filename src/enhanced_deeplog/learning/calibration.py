@@ -1,0 +1,141 @@
+"""Scores that mean something: how rare among normal sessions, how probable a class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Tail", "expected_calibration_error", "fit_temperature"]
+
+Float64s = npt.NDArray[np.float64]
+
+_N_QUANTILES = 257
+
+
+@dataclass(frozen=True)
+class Tail:
+    """How rare a value is among those of normal sessions, beyond the largest one seen, too.
+
+    Below `start`, rarity is counted; above it, values are taken to thin out exponentially.
+
+    Attributes:
+        quantiles: Evenly spaced quantiles of the values, float64 (257,).
+        start: Where the tail begins.
+        share: Share of the values beyond `start`.
+        scale: Mean excess of those over `start`.
+        n_tail: How many they were.
+    """
+
+    quantiles: Float64s
+    start: float
+    share: float
+    scale: float
+    n_tail: int
+
+    @classmethod
+    def fit(cls, values: Float64s, *, least_scale: float, tail_share: float = 0.01) -> Tail:
+        """Fit the tail to the values of normal sessions.
+
+        Args:
+            values: float64 (S,).
+            least_scale: The tail is never taken to be thinner than this: differences that small mean nothing.
+            tail_share: Share of the values that make the tail; at least ten values, at most half of them.
+
+        Source:
+            Peaks over threshold with an exponential tail (Pickands, Annals of Statistics 1975, shape 0).
+        """
+        ordered = np.sort(values)
+        n_tail = int(np.clip(round(len(ordered) * tail_share), min(10, len(ordered) // 2), len(ordered) // 2))
+        start = float(ordered[-n_tail - 1])
+        scale = max(float(ordered[-n_tail:].mean()) - start, least_scale)
+        return cls(_quantiles(ordered), start, n_tail / len(ordered), scale, n_tail)
+
+    @classmethod
+    def fit_contaminated(cls, values: Float64s, *, least_scale: float, clean_share: float) -> Tail:
+        """Fit the tail where some of the largest values are not those of normal sessions.
+
+        The scale follows from two quantiles below the contamination, and from nothing above it.
+
+        Args:
+            values: float64 (S,).
+            least_scale: As for `fit`.
+            clean_share: Share of the values, smallest first, that are taken to be normal.
+        """
+        ordered = np.sort(values)
+        ordered = ordered[: max(int(np.ceil(len(ordered) * clean_share)), 2)]
+        # Of the clean values, the upper fifth: its first three quarters give the scale, exp(-x/scale) = 1/4 there.
+        start, end = np.quantile(ordered, [0.8, 0.95])
+        scale = max(float(end - start) / np.log(4.0), least_scale)
+        return cls(_quantiles(ordered), float(start), 0.2, scale, max(int(len(ordered) * 0.2), 1))
+
+    def rarity(self, values: Float64s) -> Float64s:
+        """-log of the share of normal sessions with at least this value, nats, float64 (S,)."""
+        place = np.searchsorted(self.quantiles, values, side="left") / (len(self.quantiles) - 1)
+        counted = -np.log(np.clip(1.0 - place, self.share, 1.0))
+        return np.where(values > self.start, -np.log(self.share) + (values - self.start) / self.scale, counted)
+
+    def interval(self, rarity: float) -> tuple[float, float]:
+        """Between which shares of normal sessions that rarity lies, with 95 % confidence.
+
+        From the standard errors of the share beyond `start` and of the mean excess.
+        """
+        beyond = max(rarity + np.log(self.share), 0.0)
+        spread = 1.96 * np.sqrt((1.0 + beyond**2) / self.n_tail)
+        return float(np.exp(-rarity - spread)), float(min(np.exp(-rarity + spread), 1.0))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, for the bundle."""
+        return {
+            "quantiles": self.quantiles.tolist(),
+            "start": self.start,
+            "share": self.share,
+            "scale": self.scale,
+            "n_tail": self.n_tail,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Tail:
+        """The inverse of `to_json`."""
+        quantiles = np.asarray(data["quantiles"], dtype=np.float64)
+        return cls(quantiles, float(data["start"]), float(data["share"]), float(data["scale"]), int(data["n_tail"]))
+
+
+def _quantiles(ordered: Float64s) -> Float64s:
+    return np.quantile(ordered, np.linspace(0.0, 1.0, _N_QUANTILES))
+
+
+def fit_temperature(logits: npt.NDArray[Any], classes: npt.NDArray[np.int64]) -> float:
+    """The temperature at which probabilities of held-out examples are most likely.
+
+    Args:
+        logits: float (N, C).
+        classes: The true class of each, int64 (N,).
+
+    Returns:
+        The temperature, within [.05, 20].
+
+    Source:
+        Guo et al., ICML 2017 (On Calibration of Modern Neural Networks), section 4.2.
+    """
+    candidates = np.geomspace(0.05, 20.0, 200)
+    shifted = (logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
+    own = shifted[np.arange(len(classes)), classes]
+    losses = [float((np.log(np.exp(shifted / t).sum(axis=1)) - own / t).mean()) for t in candidates]
+    return float(candidates[int(np.argmin(losses))])
+
+
+def expected_calibration_error(confidence: Float64s, correct: npt.NDArray[np.bool_], n_bins: int = 15) -> float:
+    """Mean gap between confidence and share of right answers, over bins of equal mass.
+
+    Example:
+        >>> round(expected_calibration_error(np.array([.9, .9, .6, .6]), np.array([True, True, True, False]), 2), 2)
+        0.1
+    """
+    order = np.argsort(confidence, kind="stable")
+    bins = [b for b in np.array_split(order, n_bins) if len(b)]
+    gaps = [abs(float(confidence[b].mean()) - float(correct[b].mean())) * len(b) for b in bins]
+    return sum(gaps) / len(confidence)

@@ -1,0 +1,164 @@
+"""Stage 1: an LSTM that learns which event follows (DeepLog)."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from enhanced_deeplog.config import LearningConfig
+from enhanced_deeplog.learning.training import EpochReport, train
+
+__all__ = ["BaseDeepLogModel", "EventEncoder", "export_onnx", "fit_base_model", "the_device"]
+
+Int64s = npt.NDArray[np.int64]
+
+
+def the_device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class EventEncoder(nn.Module):
+    """Event ids to vectors: an embedding, or the raw id as one number.
+
+    Args:
+        n_events: Size of the vocabulary (V).
+        config: `encoding` and `embedding_size`.
+    """
+
+    def __init__(self, n_events: int, config: LearningConfig) -> None:
+        super().__init__()
+        self.n_events = n_events
+        self.embedding = nn.Embedding(n_events, config.embedding_size) if config.encoding == "embedding" else None
+        self.size = config.embedding_size if self.embedding is not None else 1
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """int64 (N, W) -> float32 (N, W, E)."""
+        if self.embedding is None:
+            return (windows.float() / self.n_events).unsqueeze(-1)
+        encoded: torch.Tensor = self.embedding(windows)
+        return encoded
+
+
+class BaseDeepLogModel(nn.Module):
+    """Predicts the next event of a window.
+
+    Args:
+        n_events: Size of the vocabulary (V).
+        config: Sizes of the network.
+
+    Source:
+        Du et al., CCS 2017 (DeepLog), section 3.1: a stacked LSTM and a softmax over log keys. The embedding in
+        place of the raw key, and the END event, are ours.
+    """
+
+    def __init__(self, n_events: int, config: LearningConfig) -> None:
+        super().__init__()
+        self.encoder = EventEncoder(n_events, config)
+        self.lstm = nn.LSTM(
+            self.encoder.size,
+            config.hidden_size,
+            config.num_layers,
+            dropout=config.dropout if config.num_layers > 1 else 0.0,
+            batch_first=True,
+        )
+        self.output = nn.Linear(config.hidden_size, n_events)
+
+    def forward(self, windows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """int64 (N, W) -> logits float32 (N, V), hidden state float32 (N, H)."""
+        states, _ = self.lstm(self.encoder(windows))  # (N, W, H)
+        hidden_state = states[:, -1]
+        return self.output(hidden_state), hidden_state
+
+
+@dataclass(frozen=True)
+class WindowSet:
+    """Distinct windows, what followed them, and how often."""
+
+    windows: Int64s
+    next_events: Int64s
+    counts: Int64s
+
+
+def fit_base_model(
+    training: WindowSet,
+    validation: WindowSet,
+    *,
+    n_events: int,
+    config: LearningConfig,
+    seed: int,
+    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+) -> tuple[BaseDeepLogModel, list[EpochReport]]:
+    """Learn which event follows each window of normal behaviour.
+
+    Args:
+        training: Windows of the sessions to learn from.
+        validation: Windows of sessions held out, to stop by.
+        n_events: Size of the vocabulary (V).
+        config: Rules of training.
+        seed: Of weights, dropout and order.
+        on_epoch: Called after each epoch.
+
+    Returns:
+        The network with its best weights, on the CPU, and one report an epoch.
+    """
+    torch.manual_seed(seed)
+    device = the_device()
+    network = BaseDeepLogModel(n_events, config).to(device)
+
+    def losses_of(examples: WindowSet) -> Callable[[torch.Tensor], torch.Tensor]:
+        windows = torch.as_tensor(examples.windows, device=device)
+        next_events = torch.as_tensor(examples.next_events, device=device)
+
+        def losses(batch: torch.Tensor) -> torch.Tensor:
+            logits, _ = network(windows[batch])
+            return nn.functional.cross_entropy(logits, next_events[batch], reduction="none")
+
+        return losses
+
+    reports = train(
+        network,
+        losses_of(training),
+        training.counts,
+        losses_of(validation),
+        validation.counts,
+        config,
+        seed=seed,
+        on_epoch=on_epoch,
+    )
+    return network.cpu(), reports
+
+
+def export_onnx(network: nn.Module, inputs: dict[str, torch.Tensor], output_names: list[str]) -> bytes:
+    """Write a network as ONNX: weights inside, no source path, any number of rows.
+
+    Args:
+        network: In evaluation mode, on the CPU.
+        inputs: An example of each input, by name; the first axis is the rows.
+        output_names: Names of the outputs.
+
+    Returns:
+        The bytes of the model.
+    """
+    buffer = io.BytesIO()
+    axes = {name: {0: "rows"} for name in [*inputs, *output_names]}
+    with warnings.catch_warnings():
+        # The tracing exporter: the newer one takes seconds and writes source paths into the file.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network.eval(),
+            tuple(inputs.values()),
+            buffer,  # type: ignore[arg-type]  # the stub leaves out file objects, which this exporter takes
+            input_names=list(inputs),
+            output_names=output_names,
+            dynamic_axes=axes,
+            dynamo=False,
+        )
+    return buffer.getvalue()

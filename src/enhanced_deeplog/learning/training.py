@@ -1,0 +1,123 @@
+"""The one minibatch loop: seed, early stop, schedule; a report per epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from enhanced_deeplog.config import LearningConfig
+
+__all__ = ["EpochReport", "train"]
+
+Loss = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch gave.
+
+    Attributes:
+        epoch: From 1.
+        loss: Mean loss of the drawn examples, nats.
+        validation_loss: Weighted mean loss of the held-out examples, nats.
+        learning_rate: In this epoch.
+    """
+
+    epoch: int
+    loss: float
+    validation_loss: float
+    learning_rate: float
+
+
+def train(
+    network: nn.Module,
+    losses: Loss,
+    counts: npt.NDArray[np.int64],
+    validation_losses: Loss,
+    validation_counts: npt.NDArray[np.int64],
+    config: LearningConfig,
+    *,
+    seed: int,
+    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    epochs: int | None = None,
+) -> list[EpochReport]:
+    """Train until the held-out loss stops getting better, and keep the best weights.
+
+    Distinct examples are drawn with a probability proportional to the square root of their count and weighted by
+    the other square root: the expected loss is that of all examples, repeated ones counted as often as they
+    occurred, while common and rare examples both take part in every epoch.
+
+    Args:
+        network: Trained in place.
+        losses: Loss of the examples whose indices are given, float32 (B,).
+        counts: How often each distinct example occurred, int64 (N,).
+        validation_losses: The same of the held-out examples.
+        validation_counts: int64 (M,).
+        config: Rules of training.
+        seed: Of the order of the examples.
+        on_epoch: Called after each epoch.
+        epochs: Instead of `config.epochs`.
+
+    Returns:
+        One report an epoch.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=2)
+    weights = torch.as_tensor(counts, dtype=torch.float64)
+    chance = weights.sqrt() / weights.sqrt().sum()
+    importance = (weights / weights.sum() / chance).float()
+    n_draws = min(len(counts), config.draws_per_epoch)
+    best_loss, best_epoch, best_state = float("inf"), 0, _copy(network)
+    reports: list[EpochReport] = []
+    for epoch in range(1, (epochs or config.epochs) + 1):
+        network.train()
+        total = 0.0
+        for batch in _draw(chance, n_draws, generator).split(config.batch_size):
+            loss = (losses(batch) * importance[batch].to(_device(network))).mean()
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves this method untyped
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            total += float(loss.detach()) * len(batch)
+        validation = _mean_loss(network, validation_losses, validation_counts)
+        reports.append(EpochReport(epoch, total / n_draws, validation, optimiser.param_groups[0]["lr"]))
+        on_epoch(reports[-1])
+        schedule.step(validation)
+        if validation < best_loss - 1e-4:
+            best_loss, best_epoch, best_state = validation, epoch, _copy(network)
+        elif epoch - best_epoch >= config.early_stopping_patience:
+            break
+    network.load_state_dict(best_state)
+    network.eval()
+    return reports
+
+
+def _draw(chance: torch.Tensor, n_draws: int, generator: torch.Generator) -> torch.Tensor:
+    """Systematic resampling: evenly spaced places on the cumulated chances, so that no example is missed by luck."""
+    places = (torch.rand(1, generator=generator, dtype=torch.float64) + torch.arange(n_draws)) / n_draws
+    drawn = torch.searchsorted(chance.cumsum(0), places).clamp(max=len(chance) - 1)
+    return drawn[torch.randperm(n_draws, generator=generator)]
+
+
+@torch.no_grad()
+def _mean_loss(network: nn.Module, losses: Loss, counts: npt.NDArray[np.int64]) -> float:
+    network.eval()
+    weights = torch.as_tensor(counts, dtype=torch.float64)
+    total = sum(
+        float((losses(batch).double().cpu() * weights[batch]).sum()) for batch in torch.arange(len(counts)).split(4096)
+    )
+    return total / float(weights.sum())
+
+
+def _copy(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
