@@ -28,7 +28,7 @@ def template_id(template: str) -> str:
 
     Example:
         >>> template_id("Served block <*> to <*>")
-        '8dcde9c53f3a'
+        'ccdef1b725b7'
     """
     return hashlib.sha256(template.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 

@@ -67,12 +67,13 @@ class Mask:
     def __post_init__(self) -> None:
         what = f"Mask {self.name!r}: the pattern {self.pattern!r}"
         try:
-            found = pl.Series(["", "a", "a 1"]).str.extract_all(self.regex).list.explode()
+            for regex in (_ascii(self.pattern), self.regex):  # alone as well, for `a)|(b` is valid in a group
+                found = pl.Series(["", "a", "a 1"]).str.extract_all(regex).list.explode()
         except pl.exceptions.PolarsError as error:
             reason = re.search(r"^error: (.*)|Compiled regex.*", str(error), re.MULTILINE)
             raise ConfigError(
-                f"{what} is not a valid Rust regular expression: {(reason or [str(error)])[0]}. Look-around "
-                r"and back-references don't exist there; describe the variable part itself, with \b at its ends."
+                f"{what} is no valid Rust regular expression: {(reason or [str(error)])[0]}. Look-around "
+                r"and back-references don't exist there; describe the part itself, with \b around it."
             ) from None
         if (found == "").any():
             raise ConfigError(
