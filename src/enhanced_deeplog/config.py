@@ -32,7 +32,8 @@ class _Section(BaseModel):
 class TemplateConfig(_Section):
     """How bodies become templates (stage parse)."""
 
-    similarity: float = Field(0.5, gt=0, le=1)  # share of equal tokens that makes two bodies one template
+    similarity: float = Field(0.5, gt=0, le=1)  # share of equal tokens that makes bodies one template
+    min_values: int = Field(6, ge=2)  # so many values in one place make it variable
     extra_masks: tuple[tuple[str, str], ...] = ()  # (name, regular expression), applied before the built-in ones
     masks_off: tuple[str, ...] = ()  # names of built-in masks to leave out
 
@@ -74,16 +75,26 @@ class DetectionConfig(_Section):
     n_folds: int = Field(3, ge=2)  # each normal session is scored by a network that never saw it
 
 
-class FeatureConfig(_Section):
-    """Stage 2: what clustering and classifier read of a session. Every block weighs the same."""
+Block = Literal[
+    "surprise_profile",  # which events surprised, and how much
+    "count_deviation",  # which events are too many or too few, against the nearest normal session
+    "deviation",  # share of surprising and of unseen events, longest repetition, early end
+    "statistics",  # length, distinct events, diversity, where the deviation begins
+    "event_counts",  # how often each event occurred
+    "transitions",  # how often each frequent pair of events followed one another
+    "hidden_state",  # last LSTM layer at the most surprising event
+    "perturbation",  # hidden state against normal: its direction and strength
+]
 
-    surprise_profile: bool = True  # which events surprised, and how much
-    statistics: bool = True  # length, diversity, share of surprising and unseen events, repetition, early end
-    event_counts: bool = False  # how often each event occurred
-    transitions: bool = False  # how often each frequent pair of events followed one another
-    hidden_state: bool = False  # last LSTM layer at the most surprising event
-    perturbation: bool = False  # hidden state against normal: its direction and strength
-    window_sizes: tuple[int, ...] = ()  # further window sizes whose largest surprise joins the statistics
+
+class FeatureConfig(_Section):
+    """Stage 2: what is read of a session. A block that is not named is switched off."""
+
+    clustering_blocks: tuple[Block, ...] = ("surprise_profile", "count_deviation", "deviation")
+    classifier_blocks: tuple[Block, ...] = (
+        *("surprise_profile", "count_deviation", "deviation", "statistics", "hidden_state", "perturbation"),
+    )
+    window_sizes: tuple[int, ...] = ()  # further window sizes, each with a base model and a surprise profile
 
 
 class ClusteringConfig(_Section):

@@ -21,9 +21,7 @@ from enhanced_deeplog.logs.masks import DEFAULT_MASKS, WILDCARD, Mask, mask_bodi
 __all__ = ["Template", "TemplateMiner", "parameters"]
 
 MAX_TOKENS = 128  # what follows is one last token, so that a body of nothing but short words costs no more
-_FIRST_TOKEN = (
-    2  # times min_values make a first token vary: it mostly says what happened (Drain's assumption)
-)
+_FIRST_TOKEN = 2  # times min_values make a first token vary: mostly it says what happened (so Drain assumes)
 _FORMAT = 1  # of the JSON
 
 Tokens = tuple[str, ...]

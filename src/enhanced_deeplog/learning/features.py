@@ -1,0 +1,291 @@
+"""Stage 2: what a session looks like to clustering and classifier.
+
+A block of features answers one question about a session, or about its prefix so far. Blocks are scaled to the same
+weight, so that none drowns the others by its number of columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from enhanced_deeplog.config import Block
+from enhanced_deeplog.events import END
+from enhanced_deeplog.learning.anomaly_score import KnownCounts, count_events
+
+__all__ = ["FeatureSpace", "ScoredSessions"]
+
+Int64s = npt.NDArray[np.int64]
+Float32s = npt.NDArray[np.float32]
+Float64s = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+# Measured on HDFS types and the synthetic kinds: at full weight, `deviation` splits kinds by their strength.
+_WEIGHTS: dict[str, float] = {"deviation": 0.5, "statistics": 0.5}
+_SCALED_BY_COLUMN = {"deviation", "statistics", "hidden_state"}
+_MAX_TRANSITIONS = 200
+
+
+@dataclass(frozen=True)
+class ScoredSessions:
+    """Sessions and what the base model says of each of their events, laid out one after another.
+
+    Attributes:
+        event_ids: int64 (M,).
+        starts: Where each session begins, int64 (S + 1,).
+        surprise: nats, float64 (M,).
+        rank: 1-based, int64 (M,).
+        unseen: Whether the base model never saw the event, bool (M,).
+        hidden_state: Of each distinct window, float32 (N, H).
+        pair: Row of `hidden_state` of each event, int64 (M,).
+        is_open: Whether more records may follow, bool (S,).
+        n_events: Size of the vocabulary (V).
+    """
+
+    event_ids: Int64s
+    starts: Int64s
+    surprise: Float64s
+    rank: Int64s
+    unseen: Bools
+    hidden_state: Float32s
+    pair: Int64s
+    is_open: Bools
+    n_events: int
+
+    def __len__(self) -> int:
+        """Number of sessions (S)."""
+        return len(self.starts) - 1
+
+    @cached_property
+    def session(self) -> Int64s:
+        """The session of each event, int64 (M,)."""
+        return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
+    @cached_property
+    def counts(self) -> Float64s:
+        """How often each event occurred in each session, float64 (S, V)."""
+        return count_events(self.event_ids, self.starts, self.n_events)
+
+    @cached_property
+    def most_surprising(self) -> Int64s:
+        """Row of the most surprising event of each session, the first of equals, int64 (S,)."""
+        order = np.lexsort((np.arange(len(self.surprise)), -self.surprise, self.session))
+        return np.asarray(order[self.starts[:-1]])
+
+    def take(self, sessions: Int64s, lengths: Int64s | None = None) -> ScoredSessions:
+        """Some of the sessions, or (given lengths) the first so many events of each.
+
+        A prefix shorter than its session is open: more is known to follow.
+        """
+        full = np.diff(self.starts)[sessions]
+        lengths = full if lengths is None else lengths
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        rows = np.arange(starts[-1]) - np.repeat(starts[:-1] - self.starts[sessions], lengths)
+        return ScoredSessions(
+            event_ids=self.event_ids[rows],
+            starts=starts,
+            surprise=self.surprise[rows],
+            rank=self.rank[rows],
+            unseen=self.unseen[rows],
+            hidden_state=self.hidden_state,
+            pair=self.pair[rows],
+            is_open=self.is_open[sessions] | (lengths < full),
+            n_events=self.n_events,
+        )
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """How sessions become features; fitted once.
+
+    Attributes:
+        known: The counts of normal sessions.
+        drift: Surprise that an event of a normal session may have, nats.
+        normal_state: Mean hidden state of normal windows, float64 (H,).
+        transitions: Frequent pairs of events, int64 (P, 2).
+        shift: Mean of each column, by block.
+        scale: What each column is divided by, by block: every block then weighs the same.
+    """
+
+    known: KnownCounts
+    drift: float
+    normal_state: Float64s
+    transitions: Int64s
+    shift: dict[str, Float64s]
+    scale: dict[str, Float64s]
+
+    @classmethod
+    def fit(
+        cls, scored: ScoredSessions, blocks: Sequence[Block], *, known: KnownCounts, drift: float, normal_state: Float64s
+    ) -> FeatureSpace:
+        """Learn the scales of the blocks from abnormal sessions.
+
+        Args:
+            scored: The sessions that deviate.
+            blocks: All blocks that will be asked for.
+            known: The counts of normal sessions.
+            drift: As in `SessionScore`.
+            normal_state: Mean hidden state of normal windows.
+        """
+        space = cls(known, drift, normal_state, _frequent_transitions(scored), {}, {})
+        for block in dict.fromkeys(blocks):
+            raw = space._raw(block, scored)
+            space.shift[block] = raw.mean(axis=0)
+            spread = raw.std(axis=0) if block in _SCALED_BY_COLUMN else np.ones(raw.shape[1])
+            spread = np.where(spread > 1e-9, spread, 1.0)
+            centred = (raw - space.shift[block]) / spread
+            norm = float(np.sqrt((centred**2).sum(axis=1).mean())) or 1.0
+            space.scale[block] = spread * norm / _WEIGHTS.get(block, 1.0)
+        return space
+
+    def transform(self, scored: ScoredSessions, blocks: Sequence[Block]) -> Float32s:
+        """Features of each session, the blocks side by side.
+
+        Args:
+            scored: The sessions, or prefixes of them.
+            blocks: Which, and in which order.
+
+        Returns:
+            float32 (S, D).
+        """
+        columns = [(self._raw(block, scored) - self.shift[block]) / self.scale[block] for block in blocks]
+        return np.concatenate(columns, axis=1).astype(np.float32)
+
+    def width(self, blocks: Sequence[Block]) -> int:
+        """Number of columns of these blocks (D)."""
+        return sum(len(self.shift[block]) for block in blocks)
+
+    def _raw(self, block: Block, scored: ScoredSessions) -> Float64s:
+        match block:
+            case "surprise_profile":
+                return surprise_profile(scored, self.drift)
+            case "count_deviation":
+                return _count_deviation(scored, self.known)
+            case "deviation":
+                return _deviation(scored, self.drift)
+            case "statistics":
+                return _statistics(scored, self.drift)
+            case "event_counts":
+                return np.log1p(scored.counts)
+            case "transitions":
+                return _transition_shares(scored, self.transitions)
+            case "hidden_state":
+                return self._state(scored)
+            case "perturbation":
+                return self._perturbation(scored)
+
+    def _state(self, scored: ScoredSessions) -> Float64s:
+        return scored.hidden_state[scored.pair[scored.most_surprising]].astype(np.float64)
+
+    def _perturbation(self, scored: ScoredSessions) -> Float64s:
+        """Direction and strength of the hidden state against the normal one, (S, H + 1)."""
+        difference = self._state(scored) - self.normal_state
+        strength = np.linalg.norm(difference, axis=1, keepdims=True)
+        return np.concatenate([difference / np.maximum(strength, 1e-9), strength], axis=1)
+
+    def to_parts(self) -> dict[str, npt.NDArray[Any]]:
+        """As named arrays, for the bundle."""
+        parts: dict[str, npt.NDArray[Any]] = {
+            "known_whole": self.known.whole,
+            "known_any": self.known.any,
+            "known_scale": self.known.scale,
+            "normal_state": self.normal_state,
+            "transitions": self.transitions,
+        }
+        for block, shift in self.shift.items():
+            parts[f"shift.{block}"], parts[f"scale.{block}"] = shift, self.scale[block]
+        return parts
+
+    @classmethod
+    def from_parts(cls, parts: dict[str, npt.NDArray[Any]], drift: float) -> FeatureSpace:
+        """The inverse of `to_parts`."""
+        shift = {name.removeprefix("shift."): array for name, array in parts.items() if name.startswith("shift.")}
+        known = KnownCounts(parts["known_whole"], parts["known_any"], parts["known_scale"])
+        scale = {block: parts[f"scale.{block}"] for block in shift}
+        return cls(known, drift, parts["normal_state"], parts["transitions"], shift, scale)
+
+
+def surprise_profile(scored: ScoredSessions, drift: float) -> Float64s:
+    """Which events surprised, and how much: surprise above `drift`, summed by event, normalised.
+
+    Every event keeps its own place; a last, pooled one holds all that the base model never saw.
+
+    Returns:
+        float64 (S, V + 1), rows of length 1, or 0 where nothing surprised.
+    """
+    weight = np.maximum(scored.surprise - drift, 0.0)
+    width = scored.n_events + 1
+    cells = np.bincount(scored.session * width + scored.event_ids, weight, len(scored) * width)
+    profile = cells.reshape(len(scored), width)
+    profile[:, -1] = np.bincount(scored.session, weight * scored.unseen, len(scored))
+    return _unit_rows(profile)
+
+
+def _count_deviation(scored: ScoredSessions, known: KnownCounts) -> Float64s:
+    """Which events are too many (+) or too few (-) against the nearest normal session, float64 (S, V)."""
+    keys = np.column_stack([scored.is_open, scored.counts])
+    distinct, inverse = np.unique(keys, axis=0, return_inverse=True)
+    excess = np.stack([known.excess(row[1:], bool(row[0])) for row in distinct])
+    return _unit_rows(np.sign(excess) * np.log1p(np.abs(excess)))[inverse.ravel()]
+
+
+def _deviation(scored: ScoredSessions, drift: float) -> Float64s:
+    """Share of surprising and of unseen events, log of the longest repetition, early end, float64 (S, 4)."""
+    lengths = np.diff(scored.starts)
+    surprising = np.bincount(scored.session, scored.surprise > drift, len(scored)) / lengths
+    unseen = np.bincount(scored.session, scored.unseen, len(scored)) / lengths
+    last = scored.starts[1:] - 1
+    early_end = np.where(scored.event_ids[last] == END, np.minimum(scored.surprise[last], 6.0) / 6.0, 0.0)
+    return np.stack([surprising, unseen, np.log(_longest_repetition(scored)), early_end], axis=1)
+
+
+def _statistics(scored: ScoredSessions, drift: float) -> Float64s:
+    """Log length, share of distinct events, diversity, where the deviation begins, float64 (S, 4)."""
+    lengths = np.diff(scored.starts)
+    share = scored.counts / lengths[:, None]
+    diversity = -np.sum(share * np.log(np.where(share > 0, share, 1.0)), axis=1)  # entropy, nats
+    distinct = (scored.counts > 0).sum(axis=1) / lengths
+    position = np.arange(len(scored.surprise)) - scored.starts[:-1][scored.session]
+    relative = np.where(scored.surprise > drift, position / lengths[scored.session], 1.0)
+    begins = np.minimum.reduceat(relative, scored.starts[:-1])
+    return np.stack([np.log(lengths), distinct, diversity, begins], axis=1)
+
+
+def _longest_repetition(scored: ScoredSessions) -> Float64s:
+    """Most times that one event follows itself in each session, itself counted, float64 (S,)."""
+    changes = np.ones(len(scored.event_ids), dtype=np.bool_)
+    changes[1:] = (scored.event_ids[1:] != scored.event_ids[:-1]) | (scored.session[1:] != scored.session[:-1])
+    begins = np.flatnonzero(changes)
+    lengths = np.diff(np.append(begins, len(changes)))
+    longest = np.zeros(len(scored))
+    np.maximum.at(longest, scored.session[begins], lengths)
+    return longest
+
+
+def _frequent_transitions(scored: ScoredSessions) -> Int64s:
+    follows = scored.session[1:] == scored.session[:-1]
+    pairs = np.column_stack([scored.event_ids[:-1], scored.event_ids[1:]])[follows]
+    distinct, counts = np.unique(pairs, axis=0, return_counts=True)
+    return np.asarray(distinct[np.argsort(-counts, kind="stable")[:_MAX_TRANSITIONS]]).reshape(-1, 2)
+
+
+def _transition_shares(scored: ScoredSessions, transitions: Int64s) -> Float64s:
+    """Share of each frequent pair among the pairs of a session, float64 (S, P)."""
+    follows = np.flatnonzero(scored.session[1:] == scored.session[:-1])
+    codes = scored.event_ids[follows] * scored.n_events + scored.event_ids[follows + 1]
+    wanted = transitions[:, 0] * scored.n_events + transitions[:, 1]
+    order = np.argsort(wanted)
+    place = np.minimum(np.searchsorted(wanted[order], codes), len(wanted) - 1)
+    hit = wanted[order][place] == codes
+    cells = scored.session[follows][hit] * len(wanted) + order[place[hit]]
+    shares = np.bincount(cells, minlength=len(scored) * len(wanted)).reshape(len(scored), len(wanted))
+    return np.asarray(shares / np.maximum(np.diff(scored.starts) - 1, 1)[:, None])
+
+
+def _unit_rows(rows: Float64s) -> Float64s:
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9))

@@ -1,0 +1,247 @@
+"""One source of records: its lines become columns, columns become records, and what was met is counted.
+
+Nothing is done line by line that can be done for a column at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from enhanced_deeplog.errors import InputError
+from enhanced_deeplog.logs.byte_streams import TextLines
+from enhanced_deeplog.logs.foreign_text import printable
+from enhanced_deeplog.logs.formats import Detection, LineParser, LogFormat, detect_format
+from enhanced_deeplog.logs.inputs import Input
+from enhanced_deeplog.logs.session_keys import SessionKey
+
+__all__ = ["BATCH_RECORDS", "MAX_LINE_BYTES", "RECORD_SCHEMA", "ReadOptions", "Source", "read_source"]
+
+MAX_LINE_BYTES = 1 << 20  # what is longer is cut to this
+BATCH_RECORDS = 100_000  # of a batch, unless the caller says otherwise
+
+RECORD_SCHEMA: dict[str, pl.DataType] = {
+    "source": pl.String(),
+    "service": pl.String(),  # "" if unknown
+    "line": pl.Int64(),  # from 1
+    "byte_offset": pl.Int64(),  # of the line's first byte, in the decompressed stream
+    "timestamp": pl.Datetime("ns"),  # UTC
+    "severity": pl.String(),
+    "component": pl.String(),
+    "host": pl.String(),
+    "process": pl.String(),  # process or thread
+    "session_key": pl.String(),
+    "ends_session": pl.Boolean(),  # true on the last record of a line of `sequences`
+    "template": pl.String(),  # given by `sequences`; null where it is still to be mined
+    "body": pl.String(),
+    "text": pl.String(),  # the raw line
+}
+
+_BLOCK_BYTES = 8 << 20  # some 60,000 HDFS lines
+_SAMPLE_LINES, _SAMPLE_BYTES = 10_000, 4 << 20  # what decides the format of a source
+_N_EXAMPLES = 3  # of lines that don't fit
+
+
+@dataclass
+class Source:
+    """What was read from one file so far; complete once its last batch has been taken.
+
+    Attributes:
+        name: What `source` says in its records.
+        path: Where it was read from.
+        format: Name of its format; empty until the first lines have been read.
+        detection: How the format was found; None if it was given.
+        n_lines: Lines, empty ones included.
+        n_records: Records; one for each line that isn't empty, in `sequences` one for each event.
+        n_empty_lines: Lines of nothing but blanks; they make no record.
+        n_unfit_lines: Lines that don't fit the format, such as stack traces; their whole text is the body.
+        unfit_examples: The first of them: line number and text, cut and made printable.
+        n_invalid_utf8: Lines with bytes that are no UTF-8; those became U+FFFD.
+        n_overlong: Lines cut to `MAX_LINE_BYTES`.
+        n_without_timestamp: Records of lines that fit, yet have no timestamp that can be read.
+        n_out_of_time: Records left out by `since` and `until`.
+        has_timestamps: Whether any record has one.
+    """
+
+    name: str
+    path: str
+    format: str = ""
+    detection: Detection | None = None
+    n_lines: int = 0
+    n_records: int = 0
+    n_empty_lines: int = 0
+    n_unfit_lines: int = 0
+    unfit_examples: list[tuple[int, str]] = field(default_factory=list)
+    n_invalid_utf8: int = 0
+    n_overlong: int = 0
+    n_without_timestamp: int = 0
+    n_out_of_time: int = 0
+    has_timestamps: bool = False
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read; the same for all sources of one call."""
+
+    format: LogFormat | None = None  # None: find it out, source by source
+    session_key: SessionKey | None = None  # None: what the format gives
+    service: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    batch_size: int = BATCH_RECORDS
+    block_bytes: int = _BLOCK_BYTES
+    max_line_bytes: int = MAX_LINE_BYTES
+
+
+def read_source(one: Input, source: Source, options: ReadOptions) -> Iterator[pl.DataFrame]:
+    """Read the records of one input, in batches with the columns of `RECORD_SCHEMA`.
+
+    Args:
+        one: Where the lines come from.
+        source: Where to count what is met; fresh.
+        options: How to read.
+
+    Raises:
+        InputError: If it can't be read, mostly doesn't fit the format that was given, or has no timestamps
+            and is to be cut by time.
+    """
+    sample, batches = _peek(one.lines(options.block_bytes, options.max_line_bytes))
+    parser = _parser_of(sample, source, options)
+    last_time: Any = None  # of the records so far: what a record without a timestamp is filtered by
+    for lines in batches:
+        source.n_lines += len(lines.frame)
+        source.n_invalid_utf8 += lines.n_invalid_utf8
+        source.n_overlong += lines.n_overlong
+        for part in _slices(_not_blank(lines.frame, source), parser.format, options.batch_size):
+            records = _records(part, parser, source, options)
+            if options.since is not None or options.until is not None:
+                records, last_time = _within(records, last_time, source, options)
+            if len(records):
+                yield records
+    _check_fit(source, options, sample)
+    _check_has_time(source, options)
+
+
+def _peek(batches: Iterator[TextLines]) -> tuple[pl.Series, Iterator[TextLines]]:
+    """The first lines that aren't empty, the same ones however the blocks fall; and all lines, unread."""
+    taken: list[TextLines] = []
+    n_lines = n_bytes = 0
+    for lines in batches:
+        taken.append(lines)
+        n_lines += int((lines.frame["text"].str.strip_chars(" \t") != "").sum())
+        n_bytes += int(lines.frame["text"].str.len_bytes().sum())
+        if n_lines >= _SAMPLE_LINES or n_bytes >= _SAMPLE_BYTES:
+            break
+    texts = pl.concat([lines.frame["text"] for lines in taken]) if taken else pl.Series("text", [], pl.String)
+    texts = texts.filter(texts.str.strip_chars(" \t") != "").head(_SAMPLE_LINES)
+    n_before = texts.str.len_bytes().cast(pl.Int64).cum_sum().shift(1, fill_value=0)
+    return texts.filter(n_before < _SAMPLE_BYTES), itertools.chain(taken, batches)
+
+
+def _parser_of(sample: pl.Series, source: Source, options: ReadOptions) -> LineParser:
+    log_format = options.format
+    if log_format is None:
+        source.detection = detect_format(sample)
+        log_format = source.detection.format
+    source.format = log_format.name
+    return log_format.parser(sample, source.path)
+
+
+def _not_blank(lines: pl.DataFrame, source: Source) -> pl.DataFrame:
+    kept = lines.filter(pl.col("text").str.strip_chars(" \t") != "")
+    source.n_empty_lines += len(lines) - len(kept)
+    return kept
+
+
+def _slices(lines: pl.DataFrame, log_format: LogFormat, batch_size: int) -> Iterator[pl.DataFrame]:
+    """Cut so that no slice makes more than `batch_size` records; a line of `sequences` makes many."""
+    if log_format.name != "sequences":
+        yield from lines.iter_slices(batch_size)
+        return
+    n_events = lines["text"].str.count_matches("[ \t]+").cast(pl.Int64) + 1
+    for _, some in lines.group_by(n_events.cum_sum() // batch_size, maintain_order=True):
+        yield some
+
+
+def _records(lines: pl.DataFrame, parser: LineParser, source: Source, options: ReadOptions) -> pl.DataFrame:
+    """Lines -> records, columns of `RECORD_SCHEMA`; counted in `source`."""
+    records = lines.hstack(parser.parse(lines["text"]))
+    _note_unfit(records, source)
+    records = records.with_columns(
+        source=pl.lit(source.name),
+        service=pl.col("service").fill_null(options.service or ""),
+        ends_session=pl.lit(False),
+        template=pl.lit(None, pl.String),
+    )
+    if options.session_key is not None:
+        records = records.with_columns(options.session_key.extract(records))
+    if parser.format.name == "sequences":
+        records = _one_record_an_event(records)
+    records = records.select(pl.col(name).cast(dtype) for name, dtype in RECORD_SCHEMA.items())
+    source.n_records += len(records)
+    source.has_timestamps = source.has_timestamps or records["timestamp"].null_count() < len(records)
+    return records
+
+
+def _note_unfit(records: pl.DataFrame, source: Source) -> None:
+    unfit = records.filter(~pl.col("fits"))
+    source.n_unfit_lines += len(unfit)
+    source.n_without_timestamp += records["timestamp"].null_count() - len(unfit)
+    for line, text in unfit.head(_N_EXAMPLES - len(source.unfit_examples)).select("line", "text").iter_rows():
+        source.unfit_examples.append((line, printable(text)))
+
+
+def _one_record_an_event(records: pl.DataFrame) -> pl.DataFrame:
+    """Each id of a line of `sequences` is a record; a line without a key has its number for one."""
+    ids = pl.when("fits").then(pl.col("body").str.extract_all(r"[^ \t]+")).otherwise(pl.concat_list("body"))
+    events = records.with_columns(
+        body=ids,
+        session_key=pl.col("session_key").fill_null(pl.col("line").cast(pl.String)),
+        ends_session=ids.list.len(),
+    ).explode("body")
+    return events.with_columns(
+        template=pl.when("fits").then("body"),
+        ends_session=pl.col("line") != pl.col("line").shift(-1, fill_value=0),
+    )
+
+
+def _within(
+    records: pl.DataFrame, last_time: Any, source: Source, options: ReadOptions
+) -> tuple[pl.DataFrame, Any]:
+    """Keep what lies between `since` and `until`; and the time of the last record, for those that follow."""
+    times = pl.col("timestamp").forward_fill().fill_null(pl.lit(last_time, pl.Datetime("ns")))
+    timed = records.with_columns(times.alias("time"))
+    after = pl.lit(True) if options.since is None else pl.col("time") >= options.since
+    before = pl.lit(True) if options.until is None else pl.col("time") < options.until
+    kept = timed.filter(pl.col("time").is_not_null() & after & before).drop("time")
+    source.n_out_of_time += len(records) - len(kept)
+    return kept, timed["time"][-1]
+
+
+def _check_fit(source: Source, options: ReadOptions, sample: pl.Series) -> None:
+    """Refuse a format that was given and fits less than half of the lines."""
+    n_lines = source.n_lines - source.n_empty_lines
+    if options.format is None or source.n_unfit_lines * 2 <= n_lines:
+        return
+    found = detect_format(sample).format.name
+    hint = f"It looks like {found}: leave the format away" if found != "plain" else "Try --format plain"
+    line, text = source.unfit_examples[0]
+    raise InputError(
+        f"{printable(source.path, 1000)}, line {line}: expected the format {printable(source.format)}; "
+        f"{source.n_unfit_lines:,} of {n_lines:,} lines don't fit it, the first is: {text}\n{hint}."
+    )
+
+
+def _check_has_time(source: Source, options: ReadOptions) -> None:
+    asked = options.since is not None or options.until is not None
+    if asked and source.n_records and not source.has_timestamps:
+        raise InputError(
+            f"{printable(source.path, 1000)}: expected timestamps for --since and --until; no line has one "
+            f"that can be read in the format {printable(source.format)}. Leave them away, or give a format "
+            f"string with <Timestamp>."
+        )
