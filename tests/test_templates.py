@@ -29,8 +29,8 @@ bodies_of_words = st.lists(st.lists(tokens, max_size=5).map(" ".join), max_size=
 any_bodies = st.one_of(bodies_of_words, st.lists(st.text(max_size=12), max_size=30))
 
 
-def grown(bodies: Sequence[str], **settings: float) -> TemplateMiner:
-    miner = TemplateMiner(**settings)  # type: ignore[arg-type]
+def grown(bodies: Sequence[str], **options: float) -> TemplateMiner:
+    miner = TemplateMiner(**options)  # type: ignore[arg-type]
     miner.learn(bodies)
     return miner
 
@@ -106,12 +106,14 @@ def test_a_body_of_thousands_of_tokens_counts_its_tail_as_one() -> None:
     assert template.text == "word " * (MAX_TOKENS - 1) + WILDCARD
 
 
+@settings(deadline=None)
 @given(bodies_of_words)
 def test_every_learnt_body_matches(bodies: list[str]) -> None:
     assert None not in grown(bodies, min_values=2).match(bodies)
     assert None not in grown(bodies, min_values=3).match(bodies)
 
 
+@settings(deadline=None)
 @given(any_bodies.flatmap(lambda bodies: st.tuples(st.just(bodies), st.permutations(bodies))))
 def test_order_and_repetition_of_bodies_never_matter(both: tuple[list[str], list[str]]) -> None:
     bodies, shuffled = both
@@ -120,6 +122,7 @@ def test_order_and_repetition_of_bodies_never_matter(both: tuple[list[str], list
     assert grown(dict.fromkeys(shuffled, 7), min_values=3).to_json() == expected  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(bodies_of_words, bodies_of_words)
 def test_more_learning_keeps_what_was_known(first: list[str], second: list[str]) -> None:
     miner = grown(first, min_values=3)
@@ -131,6 +134,7 @@ def test_more_learning_keeps_what_was_known(first: list[str], second: list[str])
     assert len(known) == sum(1 + len(template.aliases) for template in miner.templates)
 
 
+@settings(deadline=None)
 @given(bodies_of_words)
 def test_learning_the_same_again_changes_nothing(bodies: list[str]) -> None:
     miner = grown(bodies, min_values=3)
@@ -151,6 +155,7 @@ def test_a_replaced_template_becomes_an_alias_of_its_successor() -> None:
 # Matching
 
 
+@settings(deadline=None)
 @given(bodies_of_words, bodies_of_words, st.integers(2, 4))
 def test_match_is_the_linear_scan_only_faster(learnt: list[str], asked: list[str], min_values: int) -> None:
     miner = grown(learnt[: len(learnt) // 2], min_values=min_values)
@@ -159,6 +164,7 @@ def test_match_is_the_linear_scan_only_faster(learnt: list[str], asked: list[str
     assert miner.match(asked) == [naive_match(miner, body) for body in asked]
 
 
+@settings(deadline=None)
 @given(any_bodies, any_bodies)
 def test_match_never_learns(learnt: list[str], asked: list[str]) -> None:
     miner = grown(learnt, min_values=3)
@@ -183,6 +189,7 @@ def edited(*templates: dict[str, object]) -> TemplateMiner:
     return TemplateMiner.from_json(json.dumps(content))
 
 
+@settings(deadline=None)
 @given(any_bodies, any_bodies)
 def test_a_loaded_miner_is_the_saved_one(learnt: list[str], asked: list[str]) -> None:
     miner = grown(learnt, min_values=3)
@@ -289,6 +296,7 @@ def test_parameters_are_what_stands_for_the_wildcards(
     assert parameters(pl.Series([body]), [template]) == [values]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["opened", "closed"]), st.from_regex("[a-z]{1,9}", fullmatch=True)),
@@ -381,7 +389,7 @@ def test_hdfs_has_a_few_dozen_templates() -> None:
     assert 20 <= len(grown(masked).templates) <= 46
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=2, max_size=4).map(" ".join), max_size=80))
 def test_every_template_is_supported_by_a_learnt_body(bodies: list[str]) -> None:
     miner = grown(bodies, min_values=3)

@@ -92,6 +92,11 @@ class LogRecords:
         """What was read so far, source by source, by the latest iteration."""
         return tuple(self._sources)
 
+    @property
+    def session_key(self) -> SessionKey | None:
+        """The session key asked for; None if the key is that of the format, or has yet to be found."""
+        return self._options.session_key
+
     def with_session_key(self, session_key: str | SessionKey | None) -> LogRecords:
         """The same records under another session key; standard input is not read again."""
         key = None if session_key is None else session_key_of(session_key)

@@ -1,0 +1,175 @@
+"""Names of classes, patterns, reasons, severity and advice. Text is passed in, never fetched."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from enhanced_deeplog.findings import Pattern, Severity
+
+__all__ = ["advice_for", "class_key", "class_name", "pattern_of", "reasons_of", "severity_of", "telling_events"]
+
+Float64s = npt.NDArray[np.float64]
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+_PATTERN_NAMES: dict[Pattern, str] = {
+    "rare_event": "unseen or rare event",
+    "repetition": "repetition",
+    "severe_break": "break with the usual course",
+    "slight_deviation": "deviation",
+    "early_end": "ends too early",
+    "volume": "unusual counts",
+}
+
+_ADVICE: dict[Pattern, str] = {
+    "rare_event": "Read the marked lines first: events that normal sessions don't have. Look for what changed or "
+    "failed just before the first of them.",
+    "repetition": "Something is tried again and again. Look at what the repeated step waits for, and at its limit of "
+    "retries.",
+    "severe_break": "From the first marked line on the session leaves its usual course. The cause is at or before that "
+    "line.",
+    "slight_deviation": "Steps are out of their usual order or place. Compare the marked lines with what was expected "
+    "there.",
+    "early_end": "The session stops before its usual end. Look for a crash, a kill, a time-out or a lost connection "
+    "right after its last line.",
+    "volume": "Usual events, unusual numbers of them. Compare the counts with those of a normal session: steps are "
+    "missing or done too often.",
+}
+
+
+def pattern_of(
+    event_ids: Int64s, surprise: Float64s, unseen: Bools, *, ended_early: bool, drift: float, counts_share: float
+) -> Pattern:
+    """How one session deviates.
+
+    Args:
+        event_ids: Its events, int64 (T,).
+        surprise: nats, float64 (T,).
+        unseen: Whether the base model never saw the event, bool (T,).
+        ended_early: Whether its end carries most of its surprise.
+        drift: Surprise that an event of a normal session may have, nats.
+        counts_share: Share of the score that its counts carry, [0, 1].
+    """
+    surprising = surprise > drift
+    n_surprising = int(surprising.sum())
+    if ended_early:
+        return "early_end"
+    if n_surprising and _repeated_share(event_ids, surprising) >= 0.5:
+        return "repetition"
+    if n_surprising >= 3 and n_surprising >= 0.25 * len(event_ids):
+        return "severe_break"
+    if unseen.any():
+        return "rare_event"
+    return "volume" if counts_share > 0.6 else "slight_deviation"
+
+
+def _repeated_share(event_ids: Int64s, surprising: Bools) -> float:
+    """Share of the surprising events that repeat one event at least four times."""
+    kinds, counts = np.unique(event_ids[surprising], return_counts=True)
+    return float(counts.max() / counts.sum()) if len(kinds) and counts.max() >= 4 else 0.0
+
+
+def reasons_of(
+    rarities: Float64s, surprise: Float64s, unseen: Bools, is_end: Bools, excess: Float64s, unseen_events: Bools, *, drift: float
+) -> dict[str, float]:
+    """Which share of the score each reason carries.
+
+    Args:
+        rarities: Of counts, largest surprise and accumulated surprise, nats, float64 (3,).
+        surprise: Of each event, nats, float64 (T,).
+        unseen: Whether the base model never saw it, bool (T,).
+        is_end: Whether it is END, bool (T,).
+        excess: What the session has too much or too little of, by event, float64 (V,).
+        unseen_events: Which events of the vocabulary the base model never saw, bool (V,).
+        drift: Surprise that an event of a normal session may have, nats.
+
+    Returns:
+        Shares that sum to 1. `timing` is 0: no model of the time between events is fitted yet.
+    """
+    by_counts, by_sequence = float(rarities[0]), float(rarities[1:].max())
+    counts_share = by_counts / max(by_counts + by_sequence, 1e-12)
+    weight = np.maximum(surprise - drift, 0.0)
+    weight = weight / weight.sum() if weight.sum() > 0 else np.zeros_like(weight)
+    new_sequence, early_end = float(weight[unseen].sum()), float(weight[is_end].sum())
+    size = np.abs(excess)
+    new_counts = float(size[unseen_events].sum() / max(size.sum(), 1e-12))
+    sequence_share = 1.0 - counts_share
+    return {
+        "new_template": round(sequence_share * new_sequence + counts_share * new_counts, 6),
+        "sequence": round(sequence_share * (1.0 - new_sequence - early_end), 6),
+        "counts": round(counts_share * (1.0 - new_counts), 6),
+        "early_end": round(sequence_share * early_end, 6),
+        "timing": 0.0,
+    }
+
+
+def severity_of(log_severities: Iterable[str | None], score: float, threshold: float) -> Severity:
+    """How bad a finding looks: by the worst level among its evidence, else by how rare it is.
+
+    Example:
+        >>> severity_of(["INFO", "ERROR"], 9.0, 7.6), severity_of([None], 9.0, 7.6)
+        ('high', 'low')
+    """
+    levels = {level.upper() for level in log_severities if level}
+    if levels & {"FATAL", "CRITICAL", "EMERG", "ALERT", "PANIC"}:
+        return "critical"
+    if levels & {"ERROR", "ERR", "SEVERE"}:
+        return "high"
+    if levels & {"WARN", "WARNING"} or score > 2.0 * threshold:
+        return "medium"
+    return "low"
+
+
+def telling_events(profiles: Float64s) -> list[list[tuple[int, float]]]:
+    """The events that tell each class: surprising in it and in few others.
+
+    Args:
+        profiles: Mean surprise profile of each class, rows sum to 1, float64 (C, V).
+
+    Returns:
+        For each class up to three events with their share of its surprise, most telling first.
+    """
+    n_classes = len(profiles)
+    spread = (profiles > 0.05).sum(axis=0)
+    telling = profiles * np.log((n_classes + 1.0) / np.maximum(spread, 1))
+    return [
+        [(int(event), float(profile[event])) for event in np.argsort(-row, kind="stable")[:3] if row[event] > 0.02]
+        for profile, row in zip(profiles, telling, strict=True)
+    ]
+
+
+def class_name(pattern: Pattern, templates: Sequence[str]) -> str:
+    """A name for people.
+
+    Example:
+        >>> class_name("repetition", ["retry <*> of <*>", "timed out"])
+        'repetition: retry ... of ...; timed out'
+    """
+    texts = [_shorten(template) for template in templates[:2]]
+    return f"{_PATTERN_NAMES[pattern]}: {'; '.join(texts)}" if texts else _PATTERN_NAMES[pattern]
+
+
+def _shorten(template: str) -> str:
+    text = re.sub(r"(?:<\*>[\s,:;]*)+", "... ", template).strip() if template != "<END>" else "end of the session"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def class_key(template_shares: Mapping[str, float]) -> str:
+    """A stable name for programs: a hash of what tells the class.
+
+    Example:
+        >>> class_key({"<END>": 0.9}) == class_key({"<END>": 0.8})
+        True
+    """
+    joined = "\x1f".join(sorted(template_shares))
+    return "class-" + hashlib.sha256(joined.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+
+
+def advice_for(pattern: Pattern) -> str:
+    """What to look at first."""
+    return _ADVICE[pattern]

@@ -1,0 +1,90 @@
+"""A whole input in compact form: every record, and each distinct masked body once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from enhanced_deeplog.errors import InputError
+from enhanced_deeplog.events import UNKNOWN, EventVocabulary
+from enhanced_deeplog.logs.records import LogRecords, merge_order
+from enhanced_deeplog.logs.templates import TemplateMiner
+
+__all__ = ["Corpus", "event_ids_of", "read_corpus"]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The records of an input in the order of time.
+
+    Attributes:
+        frame: `RECORD_SCHEMA` without body and template, and `body_id`.
+        bodies: Distinct masked bodies; `body_id` is a place in it.
+        given: Those of them that are templates already, by the word of their source.
+    """
+
+    frame: pl.DataFrame
+    bodies: tuple[str, ...]
+    given: frozenset[str]
+
+    def with_event_ids(self, event_ids: Mapping[str, int]) -> pl.DataFrame:
+        """The records with `event_id` in place of `body_id`."""
+        table = np.array([event_ids[body] for body in self.bodies], dtype=np.int64)
+        ids = table[self.frame["body_id"].to_numpy()] if len(table) else np.zeros(0, dtype=np.int64)
+        return self.frame.drop("body_id").with_columns(pl.Series("event_id", ids, dtype=pl.Int64))
+
+
+def read_corpus(
+    records: LogRecords, miner: TemplateMiner, *, on_batch: Callable[[int], None] = lambda n_records: None
+) -> Corpus:
+    """Read an input batch by batch; of the bodies, only the distinct masked ones stay.
+
+    Args:
+        records: The input.
+        miner: Masks the bodies; it doesn't learn here.
+        on_batch: Called with the number of records of each batch.
+
+    Raises:
+        InputError: If the input can't be read, or has no record.
+    """
+    codes: dict[str, int] = {}
+    given: set[str] = set()
+    frames = []
+    for batch in records:
+        masked = miner.mask(batch["body"])
+        if batch["template"].is_not_null().any():
+            given.update(batch["template"].drop_nulls().unique())
+            masked = batch.select(pl.coalesce("template", masked.alias("masked")))["template"]
+        distinct = masked.unique(maintain_order=True)
+        ids = [codes.setdefault(body, len(codes)) for body in distinct]
+        body_id = masked.replace_strict(distinct, pl.Series(ids, dtype=pl.UInt32), return_dtype=pl.UInt32)
+        frames.append(batch.drop("body", "template").with_columns(body_id.alias("body_id")))
+        on_batch(batch.height)
+    if not sum(frame.height for frame in frames):
+        names = ", ".join(source.path for source in records.sources)
+        raise InputError(f"Expected log records; {names} has none. Is it empty, or is --since/--until too narrow?")
+    frame = pl.concat(frames)
+    if frame["source"].n_unique() > 1:
+        frame = merge_order(frame)
+    return Corpus(frame, tuple(codes), frozenset(given))
+
+
+def event_ids_of(bodies: Iterable[str], given: frozenset[str], miner: TemplateMiner, vocabulary: EventVocabulary) -> dict[str, int]:
+    """The event id of each masked body; UNKNOWN for what fits no template.
+
+    Args:
+        bodies: Distinct masked bodies.
+        given: Those that are templates already.
+        miner: Its store is final; matching never changes it.
+        vocabulary: Numbers the templates.
+    """
+    mined = [body for body in bodies if body not in given]
+    ids = {body: vocabulary.event_ids.get(body, UNKNOWN) for body in given}
+    for body, template in zip(mined, miner.match(mined), strict=True):
+        ids[body] = UNKNOWN if template is None else vocabulary.event_ids.get(template, UNKNOWN)
+    return ids
+
+
