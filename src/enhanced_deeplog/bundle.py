@@ -7,7 +7,7 @@
     model_card.md       for people
     provenance.json     when and where it was written; outside the digest, and never trusted
 
-`save_bundle` goes parts -> files -> directory, `load_bundle` the same way back. Whatever a directory says is a
+`save_bundle` goes parts -> files -> directory, `load_bundle` the same way back. What a directory says is a
 stranger's word: sizes are checked before reading, and the bytes that were hashed are those that are parsed.
 """
 
@@ -68,15 +68,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Never through a link, and never waiting for the other end of a pipe. Windows has neither.
 _OPEN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 # What `from_parts` may meet in content that fits its manifest, yet no model.
-_INCONSISTENT = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+_MISFITS = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -117,10 +109,9 @@ def save_bundle(model: EnhancedDeepLog, path: Path | str, *, overwrite: bool = F
     # Read back what is about to be written: nothing is saved that `load_bundle` would refuse.
     entries_of(manifest)
     contents_of(files)
+    files |= {_MANIFEST: manifest, _PROVENANCE: _provenance()}
     with _output_errors(path):
-        _write_directory(
-            target, {**files, _MANIFEST: manifest, _PROVENANCE: _provenance()}, overwrite=overwrite
-        )
+        _write_directory(target, files, overwrite=overwrite)
     return bundle_id_of(manifest)
 
 
@@ -141,11 +132,10 @@ def load_bundle(path: Path | str, *, expect: str | None = None) -> EnhancedDeepL
     parts = ModelParts(contents.documents, contents.tensors, contents.networks)
     try:
         return EnhancedDeepLog.from_parts(parts, bundle_id=bundle_id)
-    except (EnhancedDeepLogError, *_INCONSISTENT) as error:
-        raise BundleError(
-            f"The bundle at {path} is refused. Its files are those of its manifest, but their content isn't what "
-            f"this version writes: {type(error).__name__}: {_printable(error)}. Fetch it again, or fit anew."
-        ) from error
+    except (EnhancedDeepLogError, *_MISFITS) as error:
+        came = f"its files fit its manifest, but make no model: {type(error).__name__}: {_printable(error)}"
+        refusal = _refusal("the content that this version writes", came)
+        raise BundleError(f"The bundle at {path} is refused. {refusal}") from error
 
 
 def read_parts(path: Path | str, *, expect: str | None = None) -> tuple[BundleContents, str]:
@@ -205,32 +195,35 @@ def check_bundle_path(path: Path | str, *, overwrite: bool = False) -> Path:
     except BundleError:
         foreign = present
     if foreign:
-        raise OutputError(
-            f"Expected a free path for the bundle; {path} holds something else: "
-            f"{', '.join(map(_printable, sorted(foreign)[:3]))}. Choose another path."
-        )
+        some = ", ".join(map(_printable, sorted(foreign)[:3]))
+        raise OutputError(f"Expected a free path for a bundle; {path} holds {some}. Choose another path.")
     if not overwrite:
         raise OutputError(
-            f"Expected a free path for the bundle; {path} holds one already, and a bundle is never changed. "
+            f"Expected a free path for a bundle; {path} holds one, and a bundle is never changed. "
             "Choose another path, or ask to overwrite it."
         )
     return target
 
 
-# Parts <-> files: no disk
+# --- Parts <-> files: no disk -------------------------------------------------------------------------------
 
 
 def files_of(parts: ModelParts | BundleContents) -> dict[str, bytes]:
     """The bytes of every file that the manifest lists, by name; the same parts give the same bytes."""
-    files = {}
-    for name, document in parts.documents.items():
-        if name == _MODEL_CARD and isinstance(document, str):
-            files[f"{name}.md"] = document.encode("utf-8", "surrogatepass")
-        else:
-            files[f"{name}.json"] = _to_json(document, name)
-    for name, arrays in parts.tensors.items():
-        files[f"{name}.safetensors"] = _to_safetensors(arrays, name)
-    return {**files, **{f"{name}.onnx": network for name, network in parts.networks.items()}}
+    files = {f"{name}.onnx": network for name, network in parts.networks.items()}
+    name = ""
+    try:
+        for name, document in parts.documents.items():
+            if name == _MODEL_CARD and isinstance(document, str):
+                files[f"{name}.md"] = document.encode("utf-8", "surrogatepass")
+            else:
+                files[f"{name}.json"] = _to_json(document)
+        for name, arrays in parts.tensors.items():
+            files[f"{name}.safetensors"] = _to_safetensors(arrays)
+    except Exception as error:  # safetensors' own shares no base class but this
+        expected = f"plain data in {_printable(name)!r}"
+        raise _refusal(expected, _printable(error), "Nothing was saved.") from None
+    return files
 
 
 def contents_of(files: Mapping[str, bytes]) -> BundleContents:
@@ -258,7 +251,7 @@ def manifest_of(files: Mapping[str, bytes]) -> bytes:
         name: {"n_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         for name, data in files.items()
     }
-    return _to_json({"files": entries, "format": FORMAT, "product": PRODUCT}, "manifest")
+    return _to_json({"files": entries, "format": FORMAT, "product": PRODUCT})
 
 
 def bundle_id_of(manifest: bytes) -> str:
@@ -267,7 +260,7 @@ def bundle_id_of(manifest: bytes) -> str:
 
 
 def entries_of(manifest: bytes) -> dict[str, tuple[int, str]]:
-    """Size and SHA-256 of each file, if the manifest is of this format and lists only what a bundle may hold."""
+    """Size and SHA-256 of each file that a manifest lists, if it lists only what a bundle may hold."""
     data = _parse_json(manifest)
     if not isinstance(data, dict) or data.get("product") != PRODUCT or type(data.get("format")) is not int:
         raise _refusal(f"a {_MANIFEST} of {PRODUCT}, with a format number", "this is none", "Check the path.")
@@ -287,36 +280,29 @@ def entries_of(manifest: bytes) -> dict[str, tuple[int, str]]:
 
 def _entry(name: str, entry: Any) -> tuple[int, str]:
     stem, _, kind = name.rpartition(".")
-    if kind not in _MAX_BYTES:
-        raise _refusal(
-            f"files of the kinds {', '.join(_MAX_BYTES)}", f"{_printable(name)!r} is of none of them"
-        )
+    largest = _MAX_BYTES.get(kind)
+    if largest is None:
+        raise _refusal(f"files of the kinds {', '.join(_MAX_BYTES)}", f"{_printable(name)!r} is listed")
     reserved = name in (_MANIFEST, _PROVENANCE) or (stem == _MODEL_CARD) != (kind == "md")
     if reserved or not _NAME.fullmatch(name):
         raise _refusal("plain file names such as templates.json", f"{_printable(name)!r} is listed")
     if isinstance(entry, dict) and entry.keys() == {"n_bytes", "sha256"}:
         n_bytes, sha256 = entry["n_bytes"], entry["sha256"]
-        if type(n_bytes) is int and isinstance(sha256, str) and _SHA256.fullmatch(sha256):
-            if 0 <= n_bytes <= _MAX_BYTES[kind]:
-                return n_bytes, sha256
-    raise _refusal(
-        f"the SHA-256 of {name} and its size, up to {_MAX_BYTES[kind]:,} bytes", f"got {_printable(entry)}"
-    )
+        is_size = type(n_bytes) is int and 0 <= n_bytes <= largest
+        if is_size and isinstance(sha256, str) and _SHA256.fullmatch(sha256):
+            return n_bytes, sha256
+    raise _refusal(f"size (up to {largest:,} bytes) and SHA-256 of {name}", f"got {_printable(entry)}")
 
 
-def _to_json(data: object, name: str) -> bytes:
-    try:
-        text = json.dumps(data, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise BundleError(f"Expected plain data for {_printable(name)}.json: {_printable(error)}.") from None
+def _to_json(data: object) -> bytes:
+    text = json.dumps(data, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False)
     return f"{text}\n".encode("ascii")
 
 
 def _parse_json(data: bytes) -> Any:
     try:
-        value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_finite, parse_float=_finite
-        )
+        text = data.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_distinct, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise _refusal("JSON", _printable(error)) from None
     level, depth = [value], 0
@@ -345,18 +331,10 @@ def _finite(text: str) -> float:
     return value
 
 
-def _to_safetensors(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> bytes:
-    try:
-        # safetensors writes memory as it lies, so order and bytes must be the usual ones first.
-        usual = {
-            key: np.asarray(a, dtype=a.dtype.newbyteorder("="), order="C")
-            for key, a in sorted(arrays.items())
-        }
-        return bytes(safetensors.numpy.save(usual))
-    except Exception as error:  # safetensors' own shares no base class but this
-        raise BundleError(
-            f"Expected plain arrays for {_printable(name)}.safetensors: {_printable(error)}."
-        ) from None
+def _to_safetensors(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    # safetensors writes memory as it lies, so the order of axes and bytes must be the usual one first.
+    usual = {name: np.asarray(a, a.dtype.newbyteorder("="), order="C") for name, a in sorted(arrays.items())}
+    return bytes(safetensors.numpy.save(usual))
 
 
 def _parse_safetensors(data: bytes) -> dict[str, npt.NDArray[Any]]:
@@ -368,8 +346,8 @@ def _parse_safetensors(data: bytes) -> dict[str, npt.NDArray[Any]]:
 
 
 def _check_network(data: bytes) -> bytes:
-    # A tensor that is kept elsewhere has an entry "location": a path, or even an address in memory; the runtime's
-    # own form, "ORTM", has other ways to point outside. Neither word occurs in a network of ours.
+    # A tensor that is kept elsewhere has an entry "location": a path, or even an address in memory; ONNX
+    # Runtime's own form, "ORTM", has other ways to point outside. Neither word occurs in a network of ours.
     if b"location" in data or data[4:8] == b"ORTM":
         raise _refusal("an ONNX network with its weights inside", "this one may refer to data outside itself")
     import onnxruntime  # here, so that writing a manifest or reading one stays light
@@ -384,23 +362,18 @@ def _check_network(data: bytes) -> bytes:
     return data
 
 
-# Files <-> directory
+# --- Files <-> directory ------------------------------------------------------------------------------------
 
 
 def _read_directory(directory: Path, expect: str | None) -> tuple[dict[str, bytes], str]:
-    came = "this is a file"
     try:
-        is_directory = stat.S_ISDIR(directory.stat().st_mode)
-    except (OSError, ValueError) as error:  # a ValueError of a path with NUL
-        is_directory, came = False, _reason(error)
-    if not is_directory:
-        raise _refusal("a directory that `fit --bundle` wrote", came, "Check the path.")
+        next(directory.iterdir(), None)
+    except (OSError, ValueError) as error:  # ValueError: a NUL
+        raise _refusal("a directory that `fit --bundle` wrote", _reason(error), "Check the path.") from None
     manifest = _read_file(directory, _MANIFEST, at_most=_MAX_MANIFEST_BYTES)
     bundle_id = bundle_id_of(manifest)
     if expect is not None and expect != bundle_id:
-        raise _refusal(
-            f"the bundle {_printable(expect)}", f"this is {bundle_id}", "Check the path and the id."
-        )
+        raise _refusal(f"the bundle {_printable(expect)}", f"this is {bundle_id}", "Check path and id.")
     files = {}
     for name, (n_bytes, sha256) in entries_of(manifest).items():
         files[name] = data = _read_file(directory, name, at_most=n_bytes)
@@ -426,9 +399,8 @@ def _read_file(directory: Path, name: str, *, at_most: int) -> bytes:
             os.close(descriptor)
     except (OSError, ValueError) as error:
         is_link = isinstance(error, OSError) and error.errno == errno.ELOOP
-        raise _refusal(
-            f"a regular file {name}", "it is a symbolic link" if is_link else _reason(error)
-        ) from None
+        came = "it is a symbolic link" if is_link else _reason(error)
+        raise _refusal(f"a regular file {name}", came) from None
 
 
 def _write_directory(target: Path, files: Mapping[str, bytes], *, overwrite: bool) -> None:
@@ -481,14 +453,13 @@ def _provenance() -> bytes:
     said = {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
-        "platform": platform.platform(),
         "python": platform.python_version(),
         "packages": ", ".join(packages),
     }
-    return _to_json(said, "provenance")
+    return _to_json(said)
 
 
-# What is said of errors
+# --- What is said of errors ---------------------------------------------------------------------------------
 
 
 def _refusal(expected: str, came: str, advice: str = "Fetch the bundle again, or fit anew.") -> BundleError:
@@ -499,14 +470,9 @@ def _refusal(expected: str, came: str, advice: str = "Fetch the bundle again, or
 def _output_errors(path: Path | str) -> Iterator[None]:
     try:
         yield
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # the latter two of a path with NUL and of a loop of links
-        raise OutputError(
-            f"Expected to write a bundle at {path}: {_reason(error)}. Choose another path, or mend its permissions."
-        ) from None
+    except (OSError, ValueError, RuntimeError) as error:  # ValueError: a NUL; RuntimeError: links in a loop
+        advice = "Choose another path, or mend its permissions."
+        raise OutputError(f"Expected to write a bundle at {path}: {_reason(error)}. {advice}") from None
 
 
 def _reason(error: Exception) -> str:

@@ -101,7 +101,7 @@ def reasons_of(
     sequence_share = 1.0 - counts_share
     return {
         "new_template": round(sequence_share * new_sequence + counts_share * new_counts, 6),
-        "sequence": round(sequence_share * (1.0 - new_sequence - early_end), 6),
+        "sequence": round(max(sequence_share * (1.0 - new_sequence - early_end), 0.0), 6),
         "counts": round(counts_share * (1.0 - new_counts), 6),
         "early_end": round(sequence_share * early_end, 6),
         "timing": 0.0,

@@ -7,23 +7,20 @@ more than text is escaped; in CSV, a cell that a spreadsheet would take for a fo
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import json
 import os
 import re
 import shutil
 import tempfile
-import types
-import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
 
 import polars as pl
 
 from enhanced_deeplog.errors import OutputError, UsageError
-from enhanced_deeplog.findings import FINDING_COLUMNS, Finding
+from enhanced_deeplog.findings import Finding
+from enhanced_deeplog.output_schema import columns_of
 
 __all__ = [
     "RECORD_COLUMNS",
@@ -36,21 +33,25 @@ __all__ = [
 ]
 
 SUFFIXES = (".jsonl", ".parquet", ".csv")
-
-RECORD_COLUMNS = (
-    *("source", "service", "line", "byte_offset", "timestamp", "severity", "component"),
-    *("session_key", "event_id", "template_id", "template", "parameters"),
-)
-REASONS = ("new_template", "sequence", "counts", "early_end", "timing")
-
-_ROWS = 20_000  # findings turned into columns at once
 _TIME = pl.Datetime("ns", "UTC")
 _ISO = "%Y-%m-%dT%H:%M:%S%.fZ"  # as many digits of a second as it needs
+
+RECORD_COLUMNS: dict[str, pl.DataType] = {
+    **{"source": pl.String(), "service": pl.String(), "line": pl.Int64(), "byte_offset": pl.Int64()},
+    **{"timestamp": _TIME, "severity": pl.String(), "component": pl.String(), "session_key": pl.String()},
+    **{"event_id": pl.Int64(), "template_id": pl.String(), "template": pl.String()},
+    "parameters": pl.List(pl.String()),
+}
+
+_ROWS = 20_000  # findings turned into columns at once
 _FORMULA = "^[=+@\t\r-]"  # how a cell begins that a spreadsheet computes
-# What JSON allows and yet is more than text: C1 controls, marks that turn text round or hide it, line
-# separators that end a line of JavaScript. And halves of characters, which no UTF-8 file can hold.
-_ACTIVE = "[\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
-_HALF = re.compile("[\ud800-\udfff]")
+# What JSON allows and is more than text to somebody: C1 controls; marks that hide text or turn it round; line
+# separators, which end a line of JavaScript.
+_ACTIVE = (
+    "[\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)
+_HALF = "[\ud800-\udfff]"  # half of a character, which no UTF-8 file can hold
 
 
 # --- Where to -----------------------------------------------------------------------------------------------
@@ -65,8 +66,8 @@ def check_output(path: Path) -> None:
     """
     if path.suffix not in SUFFIXES:
         raise UsageError(
-            f"--output {_shown(path)}: expected a name that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, "
-            f"for that says what to write; it ends in {_shown(path.suffix) if path.suffix else 'none of them'}."
+            f"--output {_shown(path)}: expected a name that ends in {', '.join(SUFFIXES[:-1])} or "
+            f"{SUFFIXES[-1]}: the ending says what to write. Give it one of these."
         )
     target = _target(path)
     if target.exists() and not target.is_file():
@@ -76,7 +77,7 @@ def check_output(path: Path) -> None:
 
 
 def _target(path: Path) -> Path:
-    return Path(os.path.realpath(path))  # through symbolic links, so that renaming doesn't replace the link
+    return Path(os.path.realpath(path))  # renaming would replace a symbolic link instead of what it points to
 
 
 @contextlib.contextmanager
@@ -87,8 +88,8 @@ def _telling(path: Path) -> Iterator[None]:
     except (OSError, pl.exceptions.ComputeError) as error:  # Polars hides a full disk in a ComputeError
         reason = getattr(error, "strerror", None) or str(error)
         raise OutputError(
-            f"{_shown(path)}: expected to be able to write there: {reason}. "
-            f"Nothing was written; choose another place or mend this one."
+            f"{_shown(path)}: expected to be able to write there, but: {reason}. "
+            f"Choose another place, or mend this one."
         ) from None
 
 
@@ -107,79 +108,176 @@ def _beside(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _shown(path: Path | str) -> str:
+def _shown(path: Path) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
 
 
-# --- Findings -----------------------------------------------------------------------------------------------
+# --- Findings and records -----------------------------------------------------------------------------------
 
 
 def finding_line(finding: Finding) -> str:
-    r"""One line of JSON, without its end; valid, inert, and the same finding when it is read again."""
+    """One line of JSON, without its end: valid, inert, and the same finding when it is read again."""
     return _inert(json.dumps(finding.to_json(), ensure_ascii=False, allow_nan=False))
 
 
-def write_findings(findings: Iterable[Finding], path: Path) -> int:
+def record_lines(frame: pl.DataFrame) -> list[str]:
+    """Parsed records as lines of JSON, without their ends; times in ISO 8601 UTC."""
+    return _json_lines(_record_frame(frame).with_columns(_as_iso(pl.selectors.datetime())))
+
+
+def write_findings(findings: Iterable[Finding], path: Path) -> None:
     """Write findings to a file whose suffix says how.
 
     Args:
         findings: One row each; columns are `FINDING_COLUMNS`, nested ones as JSON text in CSV.
         path: Where to. A file that is there stays as it is until the new one is complete.
 
+    Raises:
+        UsageError: If the suffix is none of `SUFFIXES`.
+        OutputError: If the file can't be written.
+    """
+    if path.suffix == ".jsonl":
+        check_output(path)
+        _write_lines(([finding_line(finding)] for finding in findings), path)
+    else:
+        _write_frames(_finding_frames(findings, as_text=path.suffix == ".csv"), path)
+
+
+def write_records(frames: Iterable[pl.DataFrame], path: Path) -> int:
+    """Write parsed records to a file whose suffix says how, a batch at a time.
+
+    Args:
+        frames: Batches of records; columns are `RECORD_COLUMNS`, `parameters` as JSON text in CSV.
+        path: As for `write_findings`.
+
     Returns:
-        Number of findings.
+        Number of records.
 
     Raises:
         UsageError: If the suffix is none of `SUFFIXES`.
         OutputError: If the file can't be written.
     """
-    frame_of = _columns_of if path.suffix == ".parquet" else _texts_of
-    frames = (frame_of(some) for some in _batches(findings, _ROWS))
-    return _write(frames, path, empty=frame_of([]), lines_of=lambda frame: frame["json"].to_list())
+    n_records = 0
+
+    def counted() -> Iterator[pl.DataFrame]:
+        nonlocal n_records
+        yield pl.DataFrame(schema=RECORD_COLUMNS)  # so that a file without records has its columns
+        for frame in frames:
+            n_records += frame.height
+            yield _record_frame(frame)
+
+    if path.suffix == ".jsonl":
+        check_output(path)
+        _write_lines((record_lines(frame) for frame in counted()), path)
+    else:
+        _write_frames(counted(), path)
+    return n_records
 
 
-def _batches(findings: Iterable[Finding], n: int) -> Iterator[list[Finding]]:
-    remaining = iter(findings)
-    while some := list(itertools.islice(remaining, n)):
-        yield some
+def _record_frame(frame: pl.DataFrame) -> pl.DataFrame:
+    """Exactly the columns of the contract; times that name no zone are UTC."""
+    naive = pl.selectors.datetime(time_zone=None)
+    return frame.select(*RECORD_COLUMNS).with_columns(naive.dt.replace_time_zone("UTC")).cast(RECORD_COLUMNS)  # type: ignore[arg-type]
 
 
-def _texts_of(findings: list[Finding]) -> pl.DataFrame:
-    """Columns of CSV, nested ones as JSON text; and `json`, the whole line."""
-    lines = [finding_line(finding) for finding in findings]
-    rows = [json.loads(line) for line in lines]
-    columns = {
-        name: pl.Series(
-            [_cell(row[name]) for row in rows], dtype=dtype if dtype in _PLAIN else pl.String
-        )
-        for name, dtype in FINDING_SCHEMA.items()
-    }
-    return pl.DataFrame({**columns, "json": pl.Series(lines, dtype=pl.String)})
+def _finding_frames(findings: Iterable[Finding], *, as_text: bool) -> Iterator[pl.DataFrame]:
+    """Findings as columns, some at a time; the first frame is empty, so that every file has the columns."""
+    schema = columns_of(Finding)
+    # The classes differ from fit to fit, the columns must not.
+    nested = [name for name, dtype in schema.items() if as_text and dtype.is_nested()]
+    texts = [*nested, "class_probabilities"]
+    schema |= dict.fromkeys(texts, pl.String())
+    remaining, some = iter(findings), list[Finding]()
+    while True:
+        rows = [json.loads(finding_line(finding)) for finding in some]
+        for row in rows:
+            row |= {name: _inert(json.dumps(row[name], ensure_ascii=False)) for name in texts}
+        frame = pl.DataFrame(rows, schema=schema, orient="row")
+        yield frame if as_text else frame.with_columns(*_as_times())
+        some = list(itertools.islice(remaining, _ROWS))
+        if not some:
+            return
 
 
-def _cell(value: Any) -> Any:
-    return _inert(json.dumps(value, ensure_ascii=False)) if isinstance(value, dict | list) else value
+def _as_times() -> Iterator[pl.Expr]:
+    """Texts to times; by Polars, for Python's times have no nanoseconds."""
+
+    def time(text: pl.Expr) -> pl.Expr:
+        return text.str.to_datetime(_ISO, time_unit="ns", time_zone="UTC")
+
+    yield time(pl.col("first_timestamp", "last_timestamp"))
+    yield pl.col("evidence").list.eval(pl.element().struct.with_fields(time(pl.field("timestamp"))))
 
 
-def _columns_of(findings: list[Finding]) -> pl.DataFrame:
-    """Columns of Parquet: times as times, evidence as a list of structs."""
-    rows = [json.loads(finding_line(finding)) for finding in findings]
-    for row in rows:
-        row["class_probabilities"] = json.dumps(row["class_probabilities"])  # its keys differ from fit to fit
-    written = {name: _dtype(hint, name, time=pl.String()) for name, hint in _hints(Finding).items()}
-    frame = pl.DataFrame(rows, schema=written, orient="row")
-
-    def time(column: pl.Expr) -> pl.Expr:
-        return column.str.to_datetime(_ISO, time_unit="ns", time_zone="UTC")
-
-    evidence = pl.element().struct.with_fields(time(pl.field("timestamp")).alias("timestamp"))
-    return frame.with_columns(
-        time(pl.col("first_timestamp", "last_timestamp")), pl.col("evidence").list.eval(evidence)
-    ).cast(FINDING_SCHEMA)  # type: ignore[arg-type]  # a dict of columns is what it takes
+def _as_iso(times: pl.Expr) -> pl.Expr:
+    return times.dt.strftime(_ISO)
 
 
-def _hints(of: type) -> dict[str, Any]:
-    return typing.get_type_hints(of)
+# --- Formats ------------------------------------------------------------------------------------------------
 
 
-_PLAIN: dict[Any, pl.DataType] = {int: pl.Int64(), float: pl.Float64(), bool: pl.Boolean(), str: pl.String()}
+def _inert(json_text: str) -> str:
+    r"""Escape in JSON what is more than text to somebody; halves of characters become U+FFFD."""
+    mended = re.sub(_HALF, "\ufffd", json_text)
+    return re.sub(_ACTIVE, lambda found: json.dumps(found[0])[1:-1], mended)
+
+
+def _json_lines(frame: pl.DataFrame) -> list[str]:
+    return _inert_column(frame.select(pl.struct(pl.all()).struct.json_encode()).to_series()).to_list()
+
+
+def _inert_column(json_texts: pl.Series) -> pl.Series:
+    active = json_texts.str.contains(_ACTIVE)
+    if not active.any():
+        return json_texts
+    mended = [_inert(text) if bad else text for text, bad in zip(json_texts, active, strict=True)]
+    return pl.Series(json_texts.name, mended, pl.String)
+
+
+def _write_lines(batches: Iterable[list[str]], path: Path) -> None:
+    with _beside(path) as part, contextlib.ExitStack() as stack:
+        with _telling(path):
+            file = stack.enter_context(part.open("xb"))
+        for lines in batches:
+            with _telling(path):
+                file.write("".join(f"{line}\n" for line in lines).encode())
+        with _telling(path):
+            file.flush()
+
+
+def _write_frames(frames: Iterable[pl.DataFrame], path: Path) -> None:
+    check_output(path)
+    write = {".csv": _write_csv, ".parquet": _write_parquet}[path.suffix]
+    with _beside(path) as part:
+        write(frames, part, path)
+
+
+def _write_csv(frames: Iterable[pl.DataFrame], part: Path, path: Path) -> None:
+    for i, frame in enumerate(frames):
+        cells = _cells(frame)
+        with _telling(path), part.open("ab") as file:
+            cells.write_csv(file, include_header=i == 0)
+
+
+def _cells(frame: pl.DataFrame) -> pl.DataFrame:
+    """What CSV can hold: times and nested columns as text, and no text that computes."""
+    for name, dtype in frame.schema.items():
+        if dtype.is_nested():
+            of_name = frame.select(pl.struct(name).struct.json_encode().alias(name)).to_series()
+            value = of_name.str.slice(len(f'{{"{name}":')).str.head(-1)  # the JSON text is {"name":value}
+            frame = frame.with_columns(_inert_column(value))
+    texts = pl.selectors.string()
+    harmless = pl.when(texts.str.contains(_FORMULA)).then(pl.lit("'") + texts).otherwise(texts)
+    return frame.with_columns(_as_iso(pl.selectors.datetime())).with_columns(harmless.name.keep())
+
+
+def _write_parquet(frames: Iterable[pl.DataFrame], part: Path, path: Path) -> None:
+    """Batches to files of their own, then all of them to one: memory holds a batch."""
+    with contextlib.ExitStack() as stack:
+        with _telling(path):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=part.parent, prefix=part.name)))
+        for i, frame in enumerate(frames):
+            with _telling(path):
+                frame.write_parquet(folder / f"{i:09}.parquet")
+        with _telling(path):
+            pl.scan_parquet(folder / "*.parquet").sink_parquet(part)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from enhanced_deeplog.config import Config
 from enhanced_deeplog.errors import TooFewSessionsError
-from enhanced_deeplog.events import FIRST_TEMPLATE, UNKNOWN
+from enhanced_deeplog.events import FIRST_TEMPLATE, PADDING, UNKNOWN
 from enhanced_deeplog.learning.anomaly_score import KnownCounts, SessionScore, accumulated_surprise, per_session_max
 from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.learning.scoring import OnnxNetwork, WindowScores, score_windows
@@ -53,6 +53,17 @@ class BaseScorer:
         """The window before each event, as the network reads it, int64 (M, W)."""
         contexts = np.repeat(sessions.context_starts, np.diff(sessions.starts))
         return session_windows(self.as_known(sessions.event_ids), contexts, self.window_size)
+
+    def windows_at(self, sessions: Sessions, events: Int64s) -> Int64s:
+        """The windows before some of the events, int64 (N, W)."""
+        contexts = sessions.context_starts[np.searchsorted(sessions.starts, events, side="right") - 1]
+        places = events[:, None] + np.arange(-self.window_size, 0)
+        past = self.as_known(sessions.event_ids[np.maximum(places, 0)])
+        return np.where(places >= contexts[:, None], past, PADDING)
+
+    def with_threads(self, threads: int) -> BaseScorer:
+        """The same, scoring on so many threads."""
+        return replace(self, network=replace(self.network, threads=threads))
 
     def as_known(self, event_ids: Int64s) -> Int64s:
         """Event ids with UNKNOWN in place of what the network never saw."""

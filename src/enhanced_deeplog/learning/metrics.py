@@ -11,7 +11,7 @@ __all__ = ["DetectionQuality", "adjusted_rand_index", "precision_recall_f1"]
 
 
 class DetectionQuality(NamedTuple):
-    """How well abnormal sessions are told from normal ones; each in [0, 1], 0 where nothing could be counted."""
+    """How well abnormal sessions are told from normal ones; each in [0, 1], 0 where nothing counts."""
 
     precision: float
     recall: float

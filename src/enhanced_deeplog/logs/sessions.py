@@ -25,7 +25,7 @@ import polars as pl
 from enhanced_deeplog.errors import SessionError
 from enhanced_deeplog.events import END
 
-__all__ = ["PauseLimits", "SessionRules", "Sessions", "input_clock", "split_into_sessions"]
+__all__ = ["PauseLimits", "SessionRules", "Sessions", "input_clock", "split_into_sessions", "stream_pauses"]
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -132,6 +132,7 @@ class Sessions:
         starts: Where each session begins in `event_ids`, int64 (S + 1,).
         context_starts: Where the past of each session begins in `event_ids`, int64 (S,): its own start, or that of
             the part it continues.
+        unit: What the pauses between records are measured in.
     """
 
     records: pl.DataFrame
@@ -139,6 +140,7 @@ class Sessions:
     event_ids: Int64s
     starts: Int64s
     context_starts: Int64s
+    unit: Literal["ns", "records"]
 
     def __len__(self) -> int:
         """Number of sessions (S)."""
@@ -191,19 +193,21 @@ def split_into_sessions(records: pl.DataFrame, rules: SessionRules, limits: Mapp
     records = _assign_streams(records, rules, timed=unit == "ns")
     limit = limits.get(unit)
     records = _cut(records, rules, limit)
-    return _collect(records, limit)
+    return _collect(records, limit, unit)
 
 
-def stream_pauses(sessions: Sessions, n_events: int, unit: Literal["ns", "records"]) -> PauseLimits:
-    """Learn the pause limits from sessions that were made without any."""
+def stream_pauses(sessions: Sessions, n_events: int) -> dict[str, PauseLimits]:
+    """Learn the pause limits, by unit, from sessions that were made without any."""
     keyed = sessions.records.filter(pl.col("keyed"))
-    return PauseLimits.learn(
+    stream = keyed.select(pl.col("session_key").rle_id().cast(pl.Int64)).to_series()
+    limits = PauseLimits.learn(
         keyed["clock"].to_numpy(),
-        keyed["row"].to_numpy().astype(np.int64),
+        stream.to_numpy(),
         keyed["event_id"].to_numpy().astype(np.int64),
         n_events=n_events,
-        unit=unit,
+        unit=sessions.unit,
     )
+    return {limits.unit: limits}
 
 
 def _assign_streams(records: pl.DataFrame, rules: SessionRules, *, timed: bool) -> pl.DataFrame:
@@ -262,10 +266,10 @@ def _cut(records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | None) 
     )
 
 
-def _collect(records: pl.DataFrame, limit: PauseLimits | None) -> Sessions:
+def _collect(records: pl.DataFrame, limit: PauseLimits | None, unit: Literal["ns", "records"]) -> Sessions:
     """Decide which sessions have ended, and lay their events out one after another."""
     now = records.group_by("source").agg(pl.col("clock").max().alias("source_now"))
-    if limit is None or limit.unit == "ns":
+    if unit == "ns":
         now = now.with_columns(pl.col("source_now").max())  # time is one for all sources; record numbers are not
     table = (
         records.with_row_index("at")
@@ -304,6 +308,7 @@ def _collect(records: pl.DataFrame, limit: PauseLimits | None) -> Sessions:
         event_ids=event_ids,
         starts=starts,
         context_starts=context_starts,
+        unit=unit,
     )
 
 

@@ -1,0 +1,5 @@
+"""`python -m enhanced_deeplog.cli` is the same command."""
+
+from enhanced_deeplog.cli import main
+
+main()

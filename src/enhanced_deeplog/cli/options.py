@@ -1,0 +1,188 @@
+"""Options that several commands share: how logs are read, and the settings of a fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from enhanced_deeplog.errors import UsageError
+
+if TYPE_CHECKING:
+    from enhanced_deeplog.config import Config
+    from enhanced_deeplog.logs.records import LogRecords
+
+__all__ = [
+    "Bundle",
+    "Files",
+    "Json",
+    "Output",
+    "Reading",
+    "Settings",
+    "Workers",
+    "check_standard_input",
+    "with_shared_options",
+]
+
+Files = Annotated[
+    list[str],
+    typer.Argument(metavar="FILE...", help="Log files or globs, plain, gzip or zstd; - is standard input."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write to x.jsonl, x.parquet or x.csv instead."),
+]
+Bundle = Annotated[Path, typer.Option("--bundle", metavar="DIR", help="Bundle that `fit` wrote.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a screen for people.")]
+Workers = Annotated[
+    int, typer.Option(metavar="N", min=1, help="Threads that score; any number gives the same result.")
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How logs are read."""
+
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="hdfs, log4j, pipe, jsonl, sequences, plain, ... or a format string such as "
+            "'<Date> <Time> <Level> <Component>: <Content>'. Found out if left away.",
+        ),
+    ] = None
+    field: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OURS=THEIRS", help="Field of JSON lines: body=msg, timestamp:ms=t. Repeatable."),
+    ] = None
+    session_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="What groups records into sessions, first match in the line; or the name of a known key, such "
+            "as block or request. Found out if left away.",
+        ),
+    ] = None
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Leave out what is earlier: 2024-03-01T08:00:00Z.")
+    ] = None
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Leave out this time and later.")] = None
+    source_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the source instead of its path.")
+    ] = None
+    service: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Service that wrote records which name none.")
+    ] = None
+
+    def records(self, files: Sequence[str]) -> LogRecords:
+        """The records of these files, not yet read."""
+        from enhanced_deeplog.logs.records import read_records
+
+        return read_records(
+            *files,
+            format=self.format,
+            fields=_pairs(self.field, "--field", "body=msg") or None,
+            session_key=self.session_key,
+            source_name=self.source_name,
+            service=self.service,
+            since=self.since,
+            until=self.until,
+        )
+
+    @property
+    def logical_source(self) -> str:
+        """What a finding's id calls the source; never a path."""
+        return self.source_name or ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The settings of a fit."""
+
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings, in TOML or JSON.", show_default=False)
+    ] = None
+    set: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SECTION.NAME=VALUE", help="One setting: learning.epochs=20. Repeatable."),
+    ] = None
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Same seed, same result.", show_default="0")
+    ] = None
+
+    def read(self, *, session_key: str | None = None) -> Config:
+        """Settings from the file, changed by what was given beside it."""
+        from enhanced_deeplog.config import Config
+
+        config = Config() if self.config is None else Config.read(self.config)
+        changes = _pairs(self.set, "--set", "learning.epochs=20")
+        if self.seed is not None:
+            changes["seed"] = str(self.seed)
+        if changes:
+            config = config.with_settings(changes)
+        if session_key is None:
+            return config
+        sessions = config.sessions.model_copy(update={"key": session_key})
+        return config.model_copy(update={"sessions": sessions})
+
+
+def _pairs(given: list[str] | None, option: str, example: str) -> dict[str, str]:
+    pairs = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise UsageError(f"{option} {text}: expected a name, = and a value, as in {option} {example}.")
+        pairs[name.strip()] = value
+    return pairs
+
+
+def check_standard_input(*groups: Sequence[str] | None) -> None:
+    """Refuse to read standard input for two purposes: it comes only once.
+
+    Raises:
+        UsageError: If more than one of the groups of files names it.
+    """
+    if sum("-" in (files or ()) for files in groups) > 1:
+        raise UsageError("Expected - (standard input) for one purpose; it was given for two. Use a file for one.")
+
+
+_GROUPS = (Reading, Settings)
+
+
+def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Offer each field of a parameter that is `Reading` or `Settings` as an option of its own."""
+    hints = typing.get_type_hints(command, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if hint in _GROUPS}
+    parameters = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name in groups:
+            parameters += _parameters_of(groups[name])
+        else:
+            kind = inspect.Parameter.KEYWORD_ONLY
+            parameters.append(parameter.replace(kind=kind, annotation=hints[name]))
+
+    def spread(**given: Any) -> None:
+        for name, group in groups.items():
+            taken = {field.name: given.pop(field.name) for field in dataclasses.fields(group)}
+            given[name] = group(**taken)
+        command(**given)
+
+    spread.__name__, spread.__doc__ = command.__name__, command.__doc__
+    spread.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
+    spread.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return spread
+
+
+def _parameters_of(group: type) -> list[inspect.Parameter]:
+    hints = typing.get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in dataclasses.fields(group)
+    ]

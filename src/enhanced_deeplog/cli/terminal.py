@@ -1,0 +1,119 @@
+"""What reaches the terminal: data and screens to stdout, messages and progress to stderr.
+
+Text of a log, of a file name or of an error may come from a stranger. It is shown with everything escaped
+that is not plainly visible, and Rich never looks for markup in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+__all__ = ["Progress", "be_quiet", "message", "progress", "shown", "visible", "write_lines", "write_screen"]
+
+Progress = Callable[[str, float | None], None]  # what is being done, and which share of it is; None: unknown
+
+_WIDTH = 110  # of what goes to a file or a pipe
+_BEFORE_PROGRESS_S = 1.0  # what takes no longer needs no bar
+
+
+def visible(text: str) -> str:
+    r"""Escape whatever doesn't simply show: control characters, marks that turn text round, halves of characters.
+
+    Example:
+        >>> visible("red \x1b[31m" + chr(0x202E) + "txt")
+        'red \\x1b[31m\\u202etxt'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown(text: str, style: str = "", *, limit: int = 0) -> Text:
+    """Text for a screen: visible, without markup, cut to `limit` characters if that isn't 0."""
+    from rich.text import Text
+
+    cut = text if not limit or len(text) <= limit else text[: limit - 1] + "…"
+    return Text(visible(cut), style=style)
+
+
+def message(text: str) -> None:
+    """Say something on stderr; newlines in it stay."""
+    lines = (visible(line) for line in text.split("\n"))
+    with contextlib.suppress(OSError, ValueError):  # nobody listens: there is nobody to tell, either
+        print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Write data to stdout: UTF-8 whatever the terminal's encoding."""
+    buffer = sys.stdout.buffer
+    for line in lines:
+        buffer.write(f"{line}\n".encode())
+    buffer.flush()
+
+
+def write_screen(*parts: RenderableType) -> None:
+    """Write tables and texts to stdout, in colour on a terminal that wants it."""
+    console = _console(sys.stdout)
+    with console.capture() as captured:  # Rich would end the program itself when a pipe breaks
+        for part in parts:
+            console.print(part)
+    sys.stdout.write(captured.get())
+    sys.stdout.flush()
+
+
+def _console(file: IO[str]) -> Console:
+    from rich.console import Console
+
+    width = None if file.isatty() or "COLUMNS" in os.environ else _WIDTH
+    return Console(file=file, width=width, markup=False, highlight=False, emoji=False)
+
+
+def be_quiet() -> None:
+    """Whoever read stdout has gone: let what is still buffered, and what comes, go nowhere."""
+    with contextlib.suppress(OSError, ValueError, io.UnsupportedOperation):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Progress]:
+    """Show what is being done on stderr, if that is a terminal and it takes a while.
+
+    Yields:
+        To be told the stage and the share of it that is done.
+    """
+    if not sys.stderr.isatty():
+        yield lambda stage, share: None
+        return
+    from rich import progress as bars
+
+    bar = bars.Progress(
+        bars.SpinnerColumn(),
+        bars.TextColumn("{task.description}", markup=False),
+        bars.BarColumn(bar_width=30),
+        bars.TaskProgressColumn(),
+        bars.TimeElapsedColumn(),
+        console=_console(sys.stderr),
+        transient=True,
+    )
+    task = bar.add_task("", total=None)
+    start = threading.Timer(_BEFORE_PROGRESS_S, bar.start)
+    start.daemon = True
+
+    def report(stage: str, share: float | None) -> None:
+        bar.update(task, description=stage, total=None if share is None else 1.0, completed=share or 0.0)
+
+    try:
+        start.start()
+        yield report
+    finally:
+        start.cancel()
+        start.join()
+        bar.stop()

@@ -1,0 +1,290 @@
+"""Enhanced DeepLog, the whole method on one page: `fit` and `classify`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from enhanced_deeplog.config import Config
+from enhanced_deeplog.errors import SessionError, UsageError
+from enhanced_deeplog.events import EventVocabulary
+from enhanced_deeplog.findings import NORMAL, AnomalyClass, Finding, SequenceVerdict
+from enhanced_deeplog.logs.corpus import Corpus, event_ids_of, read_corpus
+from enhanced_deeplog.logs.parsing import miner_of, parse_batches, parse_records
+from enhanced_deeplog.logs.records import LogRecords
+from enhanced_deeplog.logs.session_rules import choose_rules
+from enhanced_deeplog.logs.sessions import PauseLimits, Sessions, split_into_sessions, stream_pauses
+from enhanced_deeplog.logs.templates import TemplateMiner
+from enhanced_deeplog.model_parts import ModelParts, parts_of, restore
+from enhanced_deeplog.stages import fit_detection, presume_normal
+from enhanced_deeplog.summary import summarise
+from enhanced_deeplog.verdicts import Verdicts, fit_kinds, session_findings
+
+__all__ = ["EnhancedDeepLog", "ModelParts", "parse_records"]
+
+Progress = Callable[[str, float], None]
+
+_CLEAN_SHARE_OF_PRESUMED = 0.95  # sessions presumed normal lack the upper end of their tail: it was cut off
+
+
+@dataclass
+class EnhancedDeepLog:
+    """Learns normal behaviour from logs, finds the kinds of anomaly in them, and judges new logs by both.
+
+    Args:
+        config: Settings; the defaults suit any log.
+        progress: Told the stage and the share of it that is done.
+
+    Example:
+        >>> from enhanced_deeplog import Config, EnhancedDeepLog, LogRecords
+        >>> lines = [f"s{i},1 2 3 1 2 3" for i in range(200)] + ["odd,1 2 9 9 9 9"]
+        >>> config = Config.of({"learning": {"hidden_size": 16, "epochs": 5}, "classifier": {"epochs": 1}})
+        >>> model = EnhancedDeepLog(config).fit(normal=LogRecords.from_lines(lines[:200], format="sequences"))
+        >>> [f.session_key for f in model.classify(LogRecords.from_lines(lines, format="sequences"))]
+        ['odd']
+    """
+
+    config: Config = field(default_factory=Config)
+    progress: Progress | None = None
+    bundle_id: str = ""
+
+    def fit(
+        self, records: LogRecords | None = None, *, normal: LogRecords | None = None, workers: int = 1
+    ) -> EnhancedDeepLog:
+        """Run the four stages.
+
+        Args:
+            records: Logs of unknown content: where the kinds of anomaly are found. Without `normal`, normal behaviour
+                is learnt from them too, what looks rare among them left out.
+            normal: Logs of normal behaviour, if there are any: stage 1 and the threshold come from these alone.
+            workers: Threads that score; the result is the same with any number.
+
+        Returns:
+            This model, fitted.
+
+        Raises:
+            InputError: If the logs can't be read, or make too few sessions.
+            UsageError: If neither kind of log is given.
+        """
+        if records is None and normal is None:
+            raise UsageError("fit needs logs: `records` of unknown content, or `normal` ones, or both; none were given.")
+        given = [logs for logs in (records, normal) if logs is not None]
+
+        # Parse: bodies to templates to event ids, records to sessions.
+        corpora = self._parse(given)
+        learnt_from = self._sessions(corpora[-1], learn_pauses=True)
+        mixed = self._sessions(corpora[0]) if records is not None else None
+
+        # Stage 1: normal behaviour, and how rare normal sessions look.
+        if normal is not None:
+            usual, clean_share = np.ones(len(learnt_from), dtype=np.bool_), 1.0
+        else:
+            usual = presume_normal(learnt_from, self.config, len(self.vocabulary), progress=self._report)
+            clean_share = _CLEAN_SHARE_OF_PRESUMED
+        self.detection = fit_detection(
+            learnt_from, usual, self.config, len(self.vocabulary), clean_share=clean_share, progress=self._report
+        )
+        self.detection = replace(self.detection, scorer=self.detection.scorer.with_threads(workers))
+
+        # Stages 2 to 4: features of what deviates, its kinds, and a network that tells them apart.
+        self.kinds = fit_kinds(mixed, self.detection, self.vocabulary, self.config, progress=self._report)
+        self.summary = summarise(self, given, learnt_from, usual, mixed)
+        return self
+
+    def classify(
+        self, records: LogRecords, *, every_session: bool = False, workers: int = 1, source_name: str = ""
+    ) -> list[Finding]:
+        """Judge logs; changes nothing in the model.
+
+        Args:
+            records: The logs.
+            every_session: Also return what is said about normal sessions.
+            workers: Threads that score; the result is the same with any number.
+            source_name: The logical source of the logs, for the ids of findings.
+
+        Returns:
+            Findings in the order in which their sessions begin.
+
+        Raises:
+            InputError: If the logs can't be read, or have none of the session keys that `fit` used.
+        """
+        self._check_fitted()
+        sessions = self._read_sessions(records)
+        verdicts = self._judge(sessions, workers)
+        wanted = np.arange(len(sessions)) if every_session else np.flatnonzero(verdicts.classes != NORMAL)
+        return self._findings(sessions, verdicts, wanted, source_name)
+
+    def explain(self, records: LogRecords, session_key: str, *, source_name: str = "") -> list[Finding]:
+        """What is said about one session, normal or not, with its most surprising records.
+
+        Raises:
+            SessionError: If no session has that key.
+        """
+        self._check_fitted()
+        sessions = self._read_sessions(records)
+        wanted = np.flatnonzero((sessions.table["session_key"] == session_key).to_numpy())
+        if not len(wanted):
+            near = ", ".join(sessions.table["session_key"].unique(maintain_order=True).head(3))
+            raise SessionError(f"No session has the key {session_key!r} in this input. Some that there are: {near}.")
+        return self._findings(sessions, self._judge(sessions, 1), wanted, source_name, always_evidence=True)
+
+    def classify_sequence(self, event_ids: Sequence[int]) -> SequenceVerdict:
+        """Judge one complete session, given as event ids of this fit (END is added).
+
+        Raises:
+            SessionError: If the sequence is empty or has an event id that this fit doesn't have.
+        """
+        self._check_fitted()
+        ids = np.asarray(event_ids, dtype=np.int64)
+        if not len(ids) or ids.min() < 1 or ids.max() >= len(self.vocabulary):
+            raise SessionError(
+                f"Expected event ids from 1 to {len(self.vocabulary) - 1}, at least one; got {list(event_ids)[:10]}."
+            )
+        frame = _bare_sequence(ids)
+        sessions = split_into_sessions(frame, replace(self.session_rules, by="key"), {})
+        verdicts = self._judge(sessions, 1)
+        chosen = int(verdicts.classes[0])
+        return SequenceVerdict(
+            chosen,
+            self.kinds.name(chosen),
+            float(verdicts.confidence[0]),
+            verdicts.class_probabilities(0),
+            float(verdicts.scores[0]),
+            verdicts.threshold,
+        )
+
+    def parse(self, records: LogRecords) -> Iterator[pl.DataFrame]:
+        """Every record as a row: where it stands, its event id, its template and its parameters."""
+        self._check_fitted()
+        return parse_batches(self._with_key(records), self.miner, self.vocabulary)
+
+    @property
+    def classes(self) -> tuple[AnomalyClass, ...]:
+        """The kinds of anomaly that `fit` found."""
+        self._check_fitted()
+        return self.kinds.classes
+
+    def to_parts(self) -> ModelParts:
+        """The fitted model as plain data, for a bundle."""
+        self._check_fitted()
+        return parts_of(self)
+
+    @classmethod
+    def from_parts(cls, parts: ModelParts, *, bundle_id: str) -> EnhancedDeepLog:
+        """The inverse of `to_parts`.
+
+        Raises:
+            BundleError: If a part doesn't fit the others.
+        """
+        model = cls(bundle_id=bundle_id)
+        restore(model, parts)
+        return model
+
+    def save_stages(self, directory: Path | str) -> None:
+        """Leave the output of each stage: `base_model.safetensors`, `features.npy`, `final_labels.npy`,
+        `multiclass_model.safetensors`.
+
+        Raises:
+            OutputError: If the directory can't be written.
+        """
+        from enhanced_deeplog.bundle import save_stage_files  # a file format is the bundle's business
+
+        self._check_fitted()
+        save_stage_files(self, Path(directory))
+
+    # --- the steps -----------------------------------------------------------------------------------------------
+
+    def _parse(self, given: list[LogRecords]) -> list[Corpus]:
+        """Read all logs, learn their templates and decide how records become sessions."""
+        settings = self.config.sessions
+        self.session_rules, self.key_choice = choose_rules(given[0], settings)
+        self.miner = miner_of(self.config.templates)
+        self._report("reading", 0.0)
+        corpora = [read_corpus(self._with_key(logs), self.miner) for logs in given]
+        for corpus, logs in zip(corpora, given, strict=True):
+            self._check_keys(corpus, logs)
+        self._report("reading", 0.9)
+        self.miner.learn({body for corpus in corpora for body in corpus.bodies if body not in corpus.given})
+        given_templates = set().union(*(corpus.given for corpus in corpora))
+        self.vocabulary = EventVocabulary.of({t.text for t in self.miner.templates} | given_templates)
+        self.pause_limits: dict[str, PauseLimits] = {}
+        self._report("reading", 1.0)
+        return corpora
+
+    def _read_sessions(self, records: LogRecords) -> Sessions:
+        corpus = read_corpus(self._with_key(records), self.miner)
+        self._check_keys(corpus, records)
+        return self._sessions(corpus)
+
+    def _sessions(self, corpus: Corpus, *, learn_pauses: bool = False) -> Sessions:
+        ids = event_ids_of(corpus.bodies, corpus.given, self.miner, self.vocabulary)
+        frame = corpus.with_event_ids(ids)
+        if learn_pauses:
+            uncut = split_into_sessions(frame, self.session_rules, {})
+            self.pause_limits = stream_pauses(uncut, len(self.vocabulary))
+        return split_into_sessions(frame, self.session_rules, self.pause_limits)
+
+    def _with_key(self, records: LogRecords) -> LogRecords:
+        if records.session_key is not None or self.session_rules.key is None:
+            return records
+        return records.with_session_key(self.session_rules.key)
+
+    def _check_keys(self, corpus: Corpus, records: LogRecords) -> None:
+        key = records.session_key.name if records.session_key is not None else self.session_rules.key
+        if self.session_rules.by == "key" and key is not None and corpus.frame["session_key"].is_null().all():
+            first = corpus.frame["text"][0]
+            raise SessionError(
+                f"The session key {key!r} matches none of {corpus.frame.height:,} records; the first one is "
+                f"{str(first)[:200]!r}. Give --session-key a pattern that occurs in the lines, or leave it out."
+            )
+
+    def _judge(self, sessions: Sessions, workers: int) -> Verdicts:
+        scored = self.detection.scorer.with_threads(workers).score(sessions)
+        return self.kinds.judge(scored, self.detection, self.config)
+
+    def _findings(
+        self, sessions: Sessions, verdicts: Verdicts, wanted: npt.NDArray[np.int64], source_name: str, **options: bool
+    ) -> list[Finding]:
+        return session_findings(
+            sessions,
+            verdicts,
+            wanted,
+            detection=self.detection,
+            kinds=self.kinds,
+            vocabulary=self.vocabulary,
+            source_name=source_name,
+            bundle_id=self.bundle_id,
+            **options,
+        )
+
+    def _report(self, stage: str, share: float) -> None:
+        if self.progress is not None:
+            self.progress(stage, share)
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "kinds"):
+            raise UsageError("This model has learnt nothing yet: call fit(), or load a bundle.")
+
+
+def _bare_sequence(event_ids: npt.NDArray[np.int64]) -> pl.DataFrame:
+    """One complete session as records that come from nowhere."""
+    last = np.arange(len(event_ids)) == len(event_ids) - 1
+    return pl.DataFrame(
+        {
+            "source": "",
+            "service": "",
+            "line": np.arange(1, len(event_ids) + 1),
+            "timestamp": pl.Series([None] * len(event_ids), dtype=pl.Datetime("ns")),
+            "host": pl.Series([None] * len(event_ids), dtype=pl.String),
+            "process": pl.Series([None] * len(event_ids), dtype=pl.String),
+            "session_key": "sequence",
+            "ends_session": last,
+            "event_id": event_ids,
+        }
+    )

@@ -1,0 +1,86 @@
+"""What a fit learnt, as plain data: for the screen, the model card and the bundle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from enhanced_deeplog.logs.records import LogRecords
+from enhanced_deeplog.logs.sessions import Sessions
+
+if TYPE_CHECKING:
+    from enhanced_deeplog.detector import EnhancedDeepLog
+
+__all__ = ["summarise"]
+
+
+def summarise(
+    model: EnhancedDeepLog,
+    given: list[LogRecords],
+    learnt_from: Sessions,
+    usual: npt.NDArray[np.bool_],
+    mixed: Sessions | None,
+) -> dict[str, Any]:
+    """Collect what a person wants to know about a fit.
+
+    Args:
+        model: With detection and kinds fitted.
+        given: The logs that were read.
+        learnt_from: The sessions of stage 1.
+        usual: Which of them were learnt from, bool (S,).
+        mixed: The sessions that were searched for kinds, or None.
+    """
+    threshold = float(-np.log(model.config.detection.alarm_rate))
+    sets = [learnt_from] if mixed is None or mixed is learnt_from else [learnt_from, mixed]
+    table = learnt_from.table
+    without_key = table.filter(~table["keyed"])["n_records"].sum() / max(int(table["n_records"].sum()), 1)
+    kinds, detection = model.kinds, model.detection
+    clustering = kinds.clustering
+    presumed = len(given) == 1 and mixed is not None
+    return {
+        "n_records": sum(s.records.height for s in sets),
+        "n_templates": len(model.vocabulary.templates),
+        "n_sessions": sum(len(s) for s in sets),
+        "n_normal_sessions": int(usual.sum()),
+        "normal_from": "presumed: what looked rare in the log itself was left out" if presumed else "given as normal",
+        "n_open_sessions": int((~table["ended"]).sum()),
+        "session_key": model.key_choice.chosen,
+        "session_key_runner_up": model.key_choice.runner_up,
+        "session_key_reason": model.key_choice.reason,
+        "share_without_key": float(without_key),
+        "threshold": threshold,
+        "alarm_rate": model.config.detection.alarm_rate,
+        "alarm_rate_interval": list(detection.score.combined.interval(threshold)),
+        "alarms_among_normal": int((detection.normal_scores > threshold).sum()),
+        "epochs": len(detection.reports),
+        "losses": [[r.epoch, r.loss, r.validation_loss] for r in detection.reports],
+        "n_abnormal": kinds.n_abnormal,
+        "n_unknown": int((kinds.labels < 0).sum()),
+        "clustering": dict(clustering.quality) if clustering is not None else {},
+        "class_number_curve": [
+            [p.n_classes, p.silhouette, p.stability, p.explained] for p in (clustering.curve if clustering else ())
+        ],
+        "notes": _notes(model, mixed, float(without_key)),
+    }
+
+
+def _notes(model: EnhancedDeepLog, mixed: Sessions | None, without_key: float) -> list[str]:
+    notes = []
+    if mixed is None:
+        notes.append("Only normal logs were given: no kinds of anomaly were looked for; every anomaly will be unknown.")
+    elif not model.kinds.n_abnormal:
+        notes.append(
+            "No session deviates: stages 3 and 4 had nothing to learn from. Anomalies will still be detected, "
+            "as unknown."
+        )
+    elif not model.kinds.classes:
+        least = model.config.clustering.min_class_size
+        notes.append(
+            f"{model.kinds.n_abnormal} sessions deviate, too few alike to make a kind (at least {least}); "
+            "they stay unknown."
+        )
+    if without_key > 0:
+        notes.append(f"{without_key:.1%} of the records have no session key; they became sessions by origin and time.")
+    return notes
