@@ -1,4 +1,4 @@
-"""A bundle is data: what was saved comes back, and whatever else lies in a directory is refused before it is used."""
+"""A bundle is data: what was saved comes back, and whatever else lies in a directory is refused."""
 
 import hashlib
 import importlib.metadata
@@ -7,7 +7,6 @@ import os
 import pickle
 import re
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 from onnx import TensorProto, helper
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from enhanced_deeplog import bundle
 from enhanced_deeplog.bundle import (
@@ -105,6 +105,10 @@ def bytes_of(directory: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in directory.iterdir() if p.name != "provenance.json"}
 
 
+def names_in(directory: Path) -> list[str]:
+    return sorted(p.name for p in directory.iterdir())
+
+
 def edit_manifest(directory: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     manifest = json.loads((directory / "manifest.json").read_bytes())
     edit(manifest)
@@ -137,7 +141,7 @@ names = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True).filter(
         name not in ("manifest", "provenance", "model_card") and not re.match("con|prn|aux|nul|com|lpt", name)
     )
 )
-texts = st.text(st.characters(exclude_categories=()), max_size=20)  # halves of surrogate pairs too
+texts = st.text(max_size=20) | st.sampled_from(["half a pair: \ud800", "\0\x1b[31m", "\u2028 ü 🦄\r\n"])
 numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 plain_data = st.recursive(
     st.none() | st.booleans() | numbers | texts,
@@ -193,7 +197,7 @@ def test_saving_twice_gives_the_same_bytes_whatever_the_order_of_parts(tmp_path:
 
 
 def test_the_files_are_the_ones_that_are_documented(saved: Path) -> None:
-    assert sorted(p.name for p in saved.iterdir()) == [
+    assert names_in(saved) == [
         "base_model.onnx",
         "config.json",
         "manifest.json",
@@ -208,7 +212,7 @@ def test_the_files_are_the_ones_that_are_documented(saved: Path) -> None:
     manifest = json.loads((saved / "manifest.json").read_bytes())
     assert list(manifest) == ["files", "format", "product"]
     assert manifest["files"]["config.json"] == {
-        "n_bytes": 14,
+        "n_bytes": 15,
         "sha256": hashlib.sha256(b'{\n "seed": 0\n}\n').hexdigest(),
     }
 
@@ -219,16 +223,15 @@ def test_the_id_is_the_digest_of_the_manifest_and_changes_with_any_part(tmp_path
     assert save_bundle(a_model("closed <*>"), tmp_path / "b") != bundle_id
 
 
-def test_files_under_the_digest_hold_no_path_host_or_time(saved: Path) -> None:
-    digested = b"".join(bytes_of(saved).values())
-    for word in (
-        str(saved.parent),
-        str(Path.cwd()),
-        socket.gethostname(),
-        str(os.getpid()),
-        time.strftime("%Y-"),
-    ):
+def test_files_under_the_digest_hold_no_path_host_or_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.node", lambda: "host-of-the-fit")
+    save_bundle(a_model(), tmp_path / "bundle")
+    digested = b"".join(bytes_of(tmp_path / "bundle").values())
+    for word in (str(tmp_path), str(Path.cwd()), "host-of-the-fit", time.strftime("%Y-")):
         assert word.encode() not in digested
+    assert read_provenance(tmp_path / "bundle")["host"] == "host-of-the-fit"
 
 
 def test_loading_gives_the_model_its_id(saved: Path, detector: Any) -> None:
@@ -239,18 +242,12 @@ def test_loading_gives_the_model_its_id(saved: Path, detector: Any) -> None:
 
 def test_a_bundle_can_be_reached_through_a_link(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "latest").symlink_to(saved)
-    assert (
-        read_parts(tmp_path / "latest") == read_parts(tmp_path / "latest", expect=read_parts(saved)[1])
-        or True
-    )
     assert read_parts(tmp_path / "latest")[1] == read_parts(saved)[1]
 
 
 def test_bundle_brings_in_neither_torch_nor_the_detector() -> None:
-    code = (
-        "import sys, enhanced_deeplog.bundle; "
-        "print([m for m in ('torch', 'polars', 'onnxruntime', 'enhanced_deeplog.detector') if m in sys.modules])"
-    )
+    heavy = ("torch", "polars", "onnxruntime", "enhanced_deeplog.detector")
+    code = f"import sys, enhanced_deeplog.bundle; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
@@ -296,7 +293,7 @@ def test_an_existing_bundle_is_swapped_when_that_is_asked_for(saved: Path) -> No
     (saved / "provenance.json").unlink()
     bundle_id = save_bundle(a_model("closed <*>"), saved, overwrite=True)
     assert read_parts(saved, expect=bundle_id)[0].documents["templates"][0] == "closed <*>"
-    assert os.listdir(saved.parent) == ["bundle"]
+    assert names_in(saved.parent) == ["bundle"]
 
 
 def test_overwriting_through_a_link_swaps_the_bundle_and_keeps_the_link(saved: Path, tmp_path: Path) -> None:
@@ -347,7 +344,7 @@ def test_a_bundle_of_a_newer_format_is_never_replaced(saved: Path) -> None:
     [
         ("file", "Not a directory"),
         ("file/b", ""),
-        ("a\0b", "embedded null byte"),
+        ("a\0b", "embedded null"),
         ("x" * 300, "File name too long"),
     ],
 )
@@ -358,7 +355,7 @@ def test_a_path_that_cant_be_written_is_said_so(tmp_path: Path, path: str, reaso
     assert str(caught.value).startswith(f"Expected to write a bundle at {tmp_path / path}: ")
     assert reason in str(caught.value)
     assert str(caught.value).endswith(". Choose another path, or mend its permissions.")
-    assert os.listdir(tmp_path) == ["file"]
+    assert names_in(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -377,7 +374,21 @@ def test_a_save_that_fails_anywhere_leaves_the_old_bundle(
     with pytest.raises(OutputError if isinstance(error, OSError) else KeyboardInterrupt):
         save_bundle(a_model("closed <*>"), saved, overwrite=True)
     assert bytes_of(saved) == before
-    assert os.listdir(saved.parent) == ["bundle"]
+    assert names_in(saved.parent) == ["bundle"]
+
+
+def test_all_that_was_written_is_made_last_and_so_is_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, fsync = set(), os.fsync
+
+    def recording_fsync(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recording_fsync)
+    save_bundle(a_model(), tmp_path / "b")
+    assert synced == {path.stat().st_ino for path in [tmp_path, tmp_path / "b", *(tmp_path / "b").iterdir()]}
 
 
 def test_a_swap_that_fails_puts_the_old_bundle_back(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,7 +403,7 @@ def test_a_swap_that_fails_puts_the_old_bundle_back(saved: Path, monkeypatch: py
     with pytest.raises(OutputError, match="Permission denied"):
         save_bundle(a_model("closed <*>"), saved, overwrite=True)
     assert bytes_of(saved) == before
-    assert os.listdir(saved.parent) == ["bundle"]
+    assert names_in(saved.parent) == ["bundle"]
 
 
 def test_of_two_that_save_to_one_path_at_once_one_wins_whole(tmp_path: Path) -> None:
@@ -411,7 +422,7 @@ def test_of_two_that_save_to_one_path_at_once_one_wins_whole(tmp_path: Path) -> 
         thread.join()
     assert sorted(map(bool, outcomes)) == [False, False, False, True]
     read_parts(tmp_path / "b", expect=next(filter(None, outcomes)))
-    assert os.listdir(tmp_path) == ["b"]
+    assert names_in(tmp_path) == ["b"]
 
 
 SLOW_SAVE = """
@@ -440,11 +451,11 @@ def half_saved(saved: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_ctrl_c_leaves_nothing_half_written(saved: Path, half_saved: subprocess.Popen[str]) -> None:
     before = bytes_of(saved)
-    assert len(os.listdir(saved.parent)) == 2
+    assert len(names_in(saved.parent)) == 2
     half_saved.send_signal(signal.SIGINT)
     _, errors = half_saved.communicate(timeout=10)
     assert errors.rstrip().endswith("KeyboardInterrupt")
-    assert os.listdir(saved.parent) == ["bundle"]
+    assert names_in(saved.parent) == ["bundle"]
     assert bytes_of(saved) == before
 
 
@@ -454,7 +465,7 @@ def test_a_killed_save_leaves_the_old_bundle_and_doesnt_hinder_the_next(
     half_saved.kill()
     half_saved.wait(timeout=10)
     read_parts(saved)
-    (left,) = (name for name in os.listdir(saved.parent) if name != "bundle")
+    (left,) = (name for name in names_in(saved.parent) if name != "bundle")
     assert left.startswith(f".bundle.partial-{half_saved.pid}-")
     save_bundle(a_model("closed <*>"), saved, overwrite=True)
     read_parts(saved)
@@ -496,7 +507,7 @@ def test_what_could_not_be_loaded_again_is_not_saved(tmp_path: Path, parts: Part
     with pytest.raises(BundleError) as caught:
         save_bundle(Model(parts), tmp_path / "b")  # type: ignore[arg-type]
     assert str(caught.value).startswith(text)
-    assert os.listdir(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 # --- Damage is refused --------------------------------------------------------------------------------------
@@ -507,7 +518,7 @@ def test_a_path_without_a_bundle_is_refused(tmp_path: Path) -> None:
     expected = "Expected a directory that `fit --bundle` wrote; {}. Check the path."
     assert refusal(tmp_path / "none") == expected.format("No such file or directory")
     assert refusal(tmp_path / "file") == expected.format("Not a directory")
-    assert refusal(tmp_path / "a\0b") == expected.format("embedded null byte")
+    assert "embedded null" in refusal(tmp_path / "a\0b")
     assert refusal(tmp_path) == f"Expected a regular file manifest.json; No such file or directory. {FETCH}"
 
 
@@ -548,8 +559,11 @@ def test_no_flipped_bit_of_the_manifest_goes_unnoticed(data: st.DataObject, tmp_
     refusal(path, expect=bundle_id)
 
 
-@given(st.binary(max_size=200) | st.text(alphabet='{}[]":,0fe-\\ manifstorpduc').map(str.encode) | plain_data.map(
-    lambda value: json.dumps(value).encode()))  # fmt: skip
+bytes_like_json = st.text(alphabet='{}[]":,0fe-\\ manifstorpduc').map(str.encode)
+json_bytes = plain_data.map(lambda value: json.dumps(value).encode())
+
+
+@given(st.binary(max_size=200) | bytes_like_json | json_bytes)
 @settings(max_examples=200, deadline=None)
 def test_whatever_a_manifest_says_it_is_read_or_refused(manifest: bytes) -> None:
     with pytest.raises(BundleError):
@@ -562,19 +576,20 @@ def test_a_file_that_no_manifest_lists_is_never_read(saved: Path) -> None:
     assert sorted(read_parts(saved)[0].documents) == ["config", "model_card", "templates"]
 
 
-def test_what_was_hashed_is_what_is_parsed(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = hashlib.sha256
+def test_what_is_parsed_is_what_was_hashed_since_each_file_is_opened_once(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, really_open = [], os.open
 
-    def swapping(data: bytes) -> Any:
-        for file in saved.glob("*.json"):
-            file.write_text('{"seed": 666}')
-        return real(data)
+    def recording_open(path: Path, *flags: int) -> int:
+        opened.append(Path(path).name)
+        return really_open(path, *flags)
 
-    manifest = bundle._read_file(saved, "manifest.json", at_most=1 << 20)
-    files = {name: bundle._read_file(saved, name, at_most=1 << 20) for name in bundle.entries_of(manifest)}
-    monkeypatch.setattr(hashlib, "sha256", swapping)
-    monkeypatch.setattr(bundle, "_read_file", lambda directory, name, at_most: files.get(name, manifest))
-    assert read_parts(saved)[0].documents["config"] == {"seed": 0}
+    monkeypatch.setattr(os, "open", recording_open)
+    monkeypatch.setattr("builtins.open", None)
+    read_parts(saved)
+    monkeypatch.undo()
+    assert sorted(opened) == [name for name in names_in(saved) if name != "provenance.json"]
 
 
 # --- Hostile manifests are refused --------------------------------------------------------------------------
@@ -671,11 +686,12 @@ def test_a_manifest_that_is_no_object_is_refused(saved: Path) -> None:
         ".hidden.json",
         "..json",
         ".json",
+        "json",
         "Upper.json",
         "a b.json",
         "two.dots.json",
         "ünïcode.json",
-        "ｆullwidth.json",
+        "\uff46ullwidth.json",
         "\u202egnp.json",
         "x" * 65 + ".json",
         "manifest.json",
@@ -692,16 +708,14 @@ def test_a_name_that_no_file_of_ours_has_is_refused(saved: Path, name: str) -> N
     assert text.isprintable()
 
 
-@pytest.mark.parametrize(
-    "name", ["a.npz", "a.pkl", "a.pt", "a.py", "a.so", "a", "", "json", "a.json ", "a.JSON"]
-)
+@pytest.mark.parametrize("name", ["a.npz", "a.pkl", "a.pt", "a.py", "a.so", "a", "", "a.json ", "a.JSON"])
 def test_a_kind_of_file_that_no_bundle_holds_is_refused(saved: Path, name: str) -> None:
-    plant(saved, name or "config.json", b"") if name and "/" not in name else None
+    (saved / (name or "a")).write_bytes((saved / "config.json").read_bytes())
     edit_manifest(saved, lambda m: m["files"].update({name: m["files"]["config.json"]}))
-    expected = (
-        f"Expected files of the kinds json, md, onnx, safetensors; {name.rstrip()!r} is listed. {FETCH}"
+    assert (
+        refusal(saved)
+        == f"Expected files of the kinds json, md, onnx, safetensors; {name!r} is listed. {FETCH}"
     )
-    assert refusal(saved).replace(repr(name), repr(name.rstrip())) == expected
 
 
 @pytest.mark.parametrize(
@@ -754,7 +768,7 @@ def test_a_pipe_or_directory_in_place_of_a_file_is_refused(
 def test_a_file_that_never_ends_is_not_read(saved: Path) -> None:
     with (saved / "config.json").open("wb") as file:
         file.truncate(1 << 40)  # takes no room on disk
-    assert refusal(saved) == f"Expected at most 14 bytes in config.json; there are 1,099,511,627,776. {FETCH}"
+    assert refusal(saved) == f"Expected at most 15 bytes in config.json; there are 1,099,511,627,776. {FETCH}"
 
 
 @pytest.mark.parametrize(
@@ -832,7 +846,7 @@ def test_arrays_that_cant_be_and_pickles_in_disguise_are_refused(
     monkeypatch.chdir(tmp_path)
     plant(saved, "statistics.safetensors", data)
     assert refusal(saved).startswith("statistics.safetensors: Expected safetensors; ")
-    assert os.listdir(tmp_path) == ["bundle"]
+    assert names_in(tmp_path) == ["bundle"]
 
 
 def outside(location: str) -> bytes:
@@ -863,7 +877,7 @@ def test_onnx_runtime_itself_refuses_such_a_network_given_as_bytes(
 
     monkeypatch.chdir(saved)
     (saved / "secret").write_bytes(b"\0" * 8)
-    with pytest.raises(Exception):  # noqa: B017, PT011  # its errors share no base class but this
+    with pytest.raises(Exception):  # noqa: B017  # its errors share no base class but this
         onnxruntime.InferenceSession(outside(location), providers=["CPUExecutionProvider"])
 
 
@@ -909,6 +923,7 @@ def test_a_custom_operator_finds_no_library(saved: Path) -> None:
         RecursionError("maximum recursion depth exceeded"),
         ConfigError("Unknown setting 'learning.x'."),
         BundleError("Expected an ONNX network."),
+        InvalidArgument("Got invalid dimensions for input: features"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -923,8 +938,8 @@ def test_content_that_makes_no_model_is_refused(
         load_bundle(saved)
     said = str(error).rstrip(".")
     assert str(caught.value) == (
-        f"The bundle at {saved} is refused. Expected the content that this version writes; its files fit its manifest, "
-        f"but make no model: {type(error).__name__}: {said}. {FETCH}"
+        f"The bundle at {saved} is refused. Expected the content that this version writes; its files fit its "
+        f"manifest, but make no model: {type(error).__name__}: {said}. {FETCH}"
     )
     assert caught.value.exit_code == 5
 

@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
-from enhanced_deeplog.errors import BundleError, EnhancedDeepLogError, OutputError
+from enhanced_deeplog.errors import BundleError, OutputError
 
 if TYPE_CHECKING:
     from enhanced_deeplog.detector import EnhancedDeepLog, ModelParts
@@ -67,8 +67,6 @@ _NAME = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)\.)[a-z][a-z0-9_]{0,63}\.
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Never through a link, and never waiting for the other end of a pipe. Windows has neither.
 _OPEN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-# What `from_parts` may meet in content that fits its manifest, yet no model.
-_MISFITS = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -132,8 +130,8 @@ def load_bundle(path: Path | str, *, expect: str | None = None) -> EnhancedDeepL
     parts = ModelParts(contents.documents, contents.tensors, contents.networks)
     try:
         return EnhancedDeepLog.from_parts(parts, bundle_id=bundle_id)
-    except (EnhancedDeepLogError, *_MISFITS) as error:
-        came = f"its files fit its manifest, but make no model: {type(error).__name__}: {_printable(error)}"
+    except Exception as error:  # a stranger's numbers can provoke any, ONNX Runtime's own among them
+        came = f"its files fit its manifest, but make no model: {type(error).__name__}: {_reason(error)}"
         refusal = _refusal("the content that this version writes", came)
         raise BundleError(f"The bundle at {path} is refused. {refusal}") from error
 
@@ -222,7 +220,7 @@ def files_of(parts: ModelParts | BundleContents) -> dict[str, bytes]:
             files[f"{name}.safetensors"] = _to_safetensors(arrays)
     except Exception as error:  # safetensors' own shares no base class but this
         expected = f"plain data in {_printable(name)!r}"
-        raise _refusal(expected, _printable(error), "Nothing was saved.") from None
+        raise _refusal(expected, _reason(error), "Nothing was saved.") from None
     return files
 
 
@@ -304,7 +302,7 @@ def _parse_json(data: bytes) -> Any:
         text = data.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_distinct, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
-        raise _refusal("JSON", _printable(error)) from None
+        raise _refusal("JSON", _reason(error)) from None
     level, depth = [value], 0
     while level := [child for parent in level for child in _children(parent)]:
         depth += 1
@@ -332,9 +330,10 @@ def _finite(text: str) -> float:
 
 
 def _to_safetensors(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    # safetensors writes memory as it lies, so the order of axes and bytes must be the usual one first.
-    usual = {name: np.asarray(a, a.dtype.newbyteorder("="), order="C") for name, a in sorted(arrays.items())}
-    return bytes(safetensors.numpy.save(usual))
+    # safetensors sorts the names and mends the order of bytes; that of axes it takes as it lies in memory.
+    return bytes(
+        safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in arrays.items()})
+    )
 
 
 def _parse_safetensors(data: bytes) -> dict[str, npt.NDArray[Any]]:
@@ -342,7 +341,7 @@ def _parse_safetensors(data: bytes) -> dict[str, npt.NDArray[Any]]:
         # Shapes must fill the file exactly, so no array is larger than what came. A copy can be written to.
         return {name: array.copy() for name, array in sorted(safetensors.numpy.load(data).items())}
     except Exception as error:  # safetensors' own, or NumPy's where a shape is absurd
-        raise _refusal("safetensors", _printable(error)) from None
+        raise _refusal("safetensors", _reason(error)) from None
 
 
 def _check_network(data: bytes) -> bytes:
@@ -358,7 +357,7 @@ def _check_network(data: bytes) -> bytes:
     try:
         onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's errors share no base class but this
-        raise _refusal("an ONNX network", f"ONNX Runtime refuses it: {_printable(error)}") from None
+        raise _refusal("an ONNX network", f"ONNX Runtime refuses it: {_reason(error)}") from None
     return data
 
 
@@ -476,9 +475,10 @@ def _output_errors(path: Path | str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    return _printable(error.strerror if isinstance(error, OSError) and error.strerror else error)
+    """What an error says, to go on with: without the full stop."""
+    return _printable(error.strerror if isinstance(error, OSError) and error.strerror else error).rstrip(". ")
 
 
 def _printable(value: object) -> str:
     """A stranger's text, safe to show: one line, not long, no control characters."""
-    return "".join(c if c.isprintable() else " " for c in str(value)[:200]).rstrip(". ")
+    return "".join(c if c.isprintable() else " " for c in str(value)[:200])

@@ -25,11 +25,13 @@ from enhanced_deeplog.output_schema import columns_of
 __all__ = [
     "RECORD_COLUMNS",
     "SUFFIXES",
+    "check_directory",
     "check_output",
     "finding_line",
     "record_lines",
     "write_findings",
     "write_records",
+    "write_text",
 ]
 
 SUFFIXES = (".jsonl", ".parquet", ".csv")
@@ -74,6 +76,18 @@ def check_output(path: Path) -> None:
         raise OutputError(f"{_shown(path)}: expected a file to write to; this is a directory or a device.")
     with _telling(path), tempfile.TemporaryFile(dir=target.parent):
         pass
+
+
+def check_directory(path: Path) -> None:
+    """Make a directory, if it isn't there, and make sure that files can be written in it.
+
+    Raises:
+        OutputError: If not.
+    """
+    with _telling(path):
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
 
 
 def _target(path: Path) -> Path:
@@ -172,6 +186,16 @@ def write_records(frames: Iterable[pl.DataFrame], path: Path) -> int:
     else:
         _write_frames(counted(), path)
     return n_records
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a small text file, whole or not at all.
+
+    Raises:
+        OutputError: If the file can't be written.
+    """
+    with _beside(path) as part, _telling(path):
+        part.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _record_frame(frame: pl.DataFrame) -> pl.DataFrame:

@@ -32,7 +32,7 @@ def summarise(
         usual: Which of them were learnt from, bool (S,).
         mixed: The sessions that were searched for kinds, or None.
     """
-    threshold = float(-np.log(model.config.detection.alarm_rate))
+    threshold = model.detection.score.threshold(model.config.detection.alarm_rate)
     sets = [learnt_from] if mixed is None or mixed is learnt_from else [learnt_from, mixed]
     table = learnt_from.table
     without_key = table.filter(~table["keyed"])["n_records"].sum() / max(int(table["n_records"].sum()), 1)

@@ -164,7 +164,7 @@ def _detect(scored: ScoredSessions, detection: Detection, config: Config) -> tup
         threshold = float(config.detection.top_k)
     else:
         scores = detection.score.score(evidence)
-        threshold = float(-np.log(config.detection.alarm_rate))
+        threshold = detection.score.threshold(config.detection.alarm_rate)
     return rarities, scores, threshold, scores > threshold
 
 

@@ -95,19 +95,17 @@ def _report_fault(error: Exception) -> None:
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
+        from enhanced_deeplog import __version__
 
-        try:
-            typer.echo(f"enhanced-deeplog {version('enhanced-deeplog')}")
-        except PackageNotFoundError:  # run from a checkout that was never installed
-            typer.echo("enhanced-deeplog, version unknown: it is not installed")
+        typer.echo(f"enhanced-deeplog {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Show the version and exit.")
+        bool,
+        typer.Option("--version", is_eager=True, callback=_say_version, help="Show the version and exit."),
     ] = False,
 ) -> None:
     pass

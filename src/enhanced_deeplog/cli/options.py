@@ -31,7 +31,7 @@ __all__ = [
 
 Files = Annotated[
     list[str],
-    typer.Argument(metavar="FILE...", help="Log files or globs, plain, gzip or zstd; - is standard input."),
+    typer.Argument(metavar="FILE", help="Log files or globs, plain, gzip or zstd; - is standard input."),
 ]
 Output = Annotated[
     Path | None,
@@ -58,14 +58,16 @@ class Reading:
     ] = None
     field: Annotated[
         list[str] | None,
-        typer.Option(metavar="OURS=THEIRS", help="Field of JSON lines: body=msg, timestamp:ms=t. Repeatable."),
+        typer.Option(
+            metavar="OURS=THEIRS", help="A field of JSON lines: body=msg, timestamp:ms=t. Repeatable."
+        ),
     ] = None
     session_key: Annotated[
         str | None,
         typer.Option(
             metavar="REGEX",
-            help="What groups records into sessions, first match in the line; or the name of a known key, such "
-            "as block or request. Found out if left away.",
+            help="What groups records into sessions, first match in the line; or the name of a known key, "
+            "such as block or request. Found out if left away.",
         ),
     ] = None
     since: Annotated[
@@ -112,23 +114,18 @@ class Settings:
         typer.Option(metavar="SECTION.NAME=VALUE", help="One setting: learning.epochs=20. Repeatable."),
     ] = None
     seed: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Same seed, same result.", show_default="0")
+        int | None, typer.Option(metavar="N", min=0, help="Same seed, same result; 0 if left away.")
     ] = None
 
-    def read(self, *, session_key: str | None = None) -> Config:
+    def read(self) -> Config:
         """Settings from the file, changed by what was given beside it."""
         from enhanced_deeplog.config import Config
 
-        config = Config() if self.config is None else Config.read(self.config)
+        config = Config.of({}) if self.config is None else Config.read(self.config)
         changes = _pairs(self.set, "--set", "learning.epochs=20")
         if self.seed is not None:
             changes["seed"] = str(self.seed)
-        if changes:
-            config = config.with_settings(changes)
-        if session_key is None:
-            return config
-        sessions = config.sessions.model_copy(update={"key": session_key})
-        return config.model_copy(update={"sessions": sessions})
+        return config.with_settings(changes) if changes else config
 
 
 def _pairs(given: list[str] | None, option: str, example: str) -> dict[str, str]:
@@ -148,7 +145,7 @@ def check_standard_input(*groups: Sequence[str] | None) -> None:
         UsageError: If more than one of the groups of files names it.
     """
     if sum("-" in (files or ()) for files in groups) > 1:
-        raise UsageError("Expected - (standard input) for one purpose; it was given for two. Use a file for one.")
+        raise UsageError("Expected - (standard input) for one purpose; it is given for two. Use a file.")
 
 
 _GROUPS = (Reading, Settings)

@@ -27,7 +27,7 @@ _BEFORE_PROGRESS_S = 1.0  # what takes no longer needs no bar
 
 
 def visible(text: str) -> str:
-    r"""Escape whatever doesn't simply show: control characters, marks that turn text round, halves of characters.
+    r"""Escape what doesn't simply show: control characters, marks that turn text round, halves of letters.
 
     Example:
         >>> visible("red \x1b[31m" + chr(0x202E) + "txt")
@@ -64,7 +64,10 @@ def write_screen(*parts: RenderableType) -> None:
     console = _console(sys.stdout)
     with console.capture() as captured:  # Rich would end the program itself when a pipe breaks
         for part in parts:
-            console.print(part)
+            # Printing joins texts into one that has forgotten how to wrap; so it is told again.
+            console.print(
+                part, no_wrap=getattr(part, "no_wrap", None), overflow=getattr(part, "overflow", None)
+            )
     sys.stdout.write(captured.get())
     sys.stdout.flush()
 
@@ -82,6 +85,10 @@ def be_quiet() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _ignore(_stage: str, _share: float | None) -> None:
+    pass
+
+
 @contextlib.contextmanager
 def progress() -> Iterator[Progress]:
     """Show what is being done on stderr, if that is a terminal and it takes a while.
@@ -90,7 +97,7 @@ def progress() -> Iterator[Progress]:
         To be told the stage and the share of it that is done.
     """
     if not sys.stderr.isatty():
-        yield lambda stage, share: None
+        yield _ignore
         return
     from rich import progress as bars
 

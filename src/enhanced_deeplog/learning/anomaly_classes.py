@@ -108,7 +108,9 @@ def find_classes(features: npt.NDArray[np.float32], config: ClusteringConfig, *,
     inverse = inverse.ravel()
     subcluster, threshold = _condense(rows, config)
     sizes = np.bincount(subcluster, counts)
-    points = np.stack([np.bincount(subcluster, counts * column) for column in rows.T], axis=1) / sizes[:, None]
+    points = (
+        np.stack([np.bincount(subcluster, counts * column) for column in rows.T], axis=1) / sizes[:, None]
+    )
     merges = _hierarchy(points, sizes, "average" if config.method == "average" else "ward")
     curve = _curve(points, sizes, merges, config, seed)
     n_classes = config.n_classes or _knee(curve)
@@ -192,7 +194,11 @@ def _cut(merges: list[tuple[float, int, int]], n_points: int, n_classes: int) ->
 
 
 def _curve(
-    points: Float64s, sizes: Float64s, merges: list[tuple[float, int, int]], config: ClusteringConfig, seed: int
+    points: Float64s,
+    sizes: Float64s,
+    merges: list[tuple[float, int, int]],
+    config: ClusteringConfig,
+    seed: int,
 ) -> tuple[NumberOfClasses, ...]:
     numbers = range(2, min(config.max_classes, len(points) - 1) + 1)
     distance = _distances(points)
@@ -225,7 +231,9 @@ def _stability(
     found: dict[int, list[float]] = {n: [] for n in numbers}
     for _ in range(_N_REPEATS):
         half = rng.binomial(np.round(sizes).astype(np.int64), 0.5).astype(np.float64)
-        halves = [(h, _hierarchy(points[h > 0], h[h > 0], linkage)) for h in (half, sizes - half) if (h > 0).any()]
+        halves = [
+            (h, _hierarchy(points[h > 0], h[h > 0], linkage)) for h in (half, sizes - half) if (h > 0).any()
+        ]
         for n in numbers:
             if len(halves) == 2 and all(n <= (h > 0).sum() for h, _ in halves):
                 one, other = (_labels_from(points, h, merges, n) for h, merges in halves)
@@ -239,7 +247,9 @@ def _labels_from(points: Float64s, half: Float64s, merges: list[tuple[float, int
     there = half > 0
     labels = _cut(merges, int(there.sum()), n)
     weights = np.bincount(labels, half[there])
-    centres = np.stack([np.bincount(labels, half[there] * c) for c in points[there].T], axis=1) / weights[:, None]
+    centres = (
+        np.stack([np.bincount(labels, half[there] * c) for c in points[there].T], axis=1) / weights[:, None]
+    )
     squares = (centres**2).sum(axis=1)[None] - 2.0 * points @ centres.T
     return np.asarray(squares.argmin(axis=1), dtype=np.int64)
 
@@ -251,7 +261,9 @@ def _distances(points: Float64s) -> Float64s:
 
 def _within(points: Float64s, sizes: Float64s, labels: Int64s) -> float:
     weights = np.bincount(labels, sizes)
-    centres = np.stack([np.bincount(labels, sizes * column) for column in points.T], axis=1) / weights[:, None]
+    centres = (
+        np.stack([np.bincount(labels, sizes * column) for column in points.T], axis=1) / weights[:, None]
+    )
     return float((sizes * ((points - centres[labels]) ** 2).sum(axis=1)).sum())
 
 

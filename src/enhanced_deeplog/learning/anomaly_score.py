@@ -12,9 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from enhanced_deeplog.learning.calibration import Tail
+from enhanced_deeplog.learning.calibration import Tail, most_expected
 
-__all__ = ["EVIDENCE", "KnownCounts", "SessionScore", "accumulated_surprise", "count_events", "per_session_max"]
+__all__ = [
+    "EVIDENCE",
+    "KnownCounts",
+    "SessionScore",
+    "accumulated_surprise",
+    "count_events",
+    "per_session_max",
+]
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -26,6 +33,7 @@ LEAST_SCALE = {"counts": 0.5, "largest_surprise": 0.5, "accumulated_surprise": 0
 
 _MAX_KNOWN = 4000  # distinct count vectors kept: beyond, the most frequent ones
 _COUNT_FLOOR = 0.1  # a count that never varied is taken to vary by a tenth
+_N_LARGEST = 1000  # normal scores kept to check a threshold by
 _CELLS = 2**23  # numbers compared at once
 
 
@@ -152,7 +160,10 @@ class KnownCounts:
             judged = np.flatnonzero(n_alike == 1) if leave_one_out else np.arange(len(distinct))
             distances = np.zeros(len(distinct))
             distances[judged] = _nearest(
-                distinct[judged] * self.scale, known * self.scale, only_excess=opened, skip_itself=leave_one_out
+                distinct[judged] * self.scale,
+                known * self.scale,
+                only_excess=opened,
+                skip_itself=leave_one_out,
             )
             novelty[rows] = distances[inverse.ravel()]
         return novelty
@@ -189,11 +200,15 @@ class SessionScore:
         tails: Rarity of each kind of evidence.
         combined: Rarity of the rarest kind.
         drift: For `accumulated_surprise`, nats.
+        largest: The largest scores of the normal sessions, descending, float64 (at most 1000,).
+        n_normal: How many normal sessions there were.
     """
 
     tails: Mapping[str, Tail]
     combined: Tail
     drift: float
+    largest: Float64s
+    n_normal: int
 
     @classmethod
     def fit(cls, evidence: Mapping[str, Float64s], *, drift: float, clean_share: float = 1.0) -> SessionScore:
@@ -206,7 +221,19 @@ class SessionScore:
         """
         tails = {kind: _fit_tail(evidence[kind], LEAST_SCALE[kind], clean_share) for kind in EVIDENCE}
         rarest = np.max([tails[kind].rarity(evidence[kind]) for kind in EVIDENCE], axis=0)
-        return cls(tails, _fit_tail(rarest, 0.5, clean_share), drift)
+        combined = _fit_tail(rarest, 0.5, clean_share)
+        scores = np.sort(combined.rarity(rarest))[::-1]
+        return cls(tails, combined, drift, scores[:_N_LARGEST].copy(), len(scores))
+
+    def threshold(self, alarm_rate: float) -> float:
+        """The score above which a session is abnormal.
+
+        By the extrapolated tail, -log(alarm_rate); more where so many normal sessions score higher that chance
+        doesn't explain it.
+        """
+        may_exceed = most_expected(self.n_normal * alarm_rate)
+        seen = float(self.largest[may_exceed]) if may_exceed < len(self.largest) else 0.0
+        return max(float(-np.log(alarm_rate)), seen)
 
     def rarities(self, evidence: Mapping[str, Float64s]) -> Float64s:
         """Rarity of each kind of evidence, float64 (S, 3), nats."""
@@ -220,6 +247,8 @@ class SessionScore:
         """As plain data, for the bundle."""
         return {
             "drift": self.drift,
+            "largest": self.largest.tolist(),
+            "n_normal": self.n_normal,
             "combined": self.combined.to_json(),
             "tails": {kind: tail.to_json() for kind, tail in self.tails.items()},
         }
@@ -228,7 +257,8 @@ class SessionScore:
     def from_json(cls, data: Mapping[str, Any]) -> SessionScore:
         """The inverse of `to_json`."""
         tails = {kind: Tail.from_json(data["tails"][kind]) for kind in EVIDENCE}
-        return cls(tails, Tail.from_json(data["combined"]), float(data["drift"]))
+        largest = np.asarray(data["largest"], dtype=np.float64)
+        return cls(tails, Tail.from_json(data["combined"]), float(data["drift"]), largest, int(data["n_normal"]))
 
 
 def _fit_tail(values: Float64s, least_scale: float, clean_share: float) -> Tail:

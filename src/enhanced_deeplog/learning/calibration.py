@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Tail", "expected_calibration_error", "fit_temperature"]
+__all__ = ["Tail", "expected_calibration_error", "fit_temperature", "most_expected"]
 
 Float64s = npt.NDArray[np.float64]
 
 _N_QUANTILES = 257
+_TRIMMED = 0.1
+# Mean of an exponential variable of scale 1 without its largest tenth.
+_TRIMMED_MEAN = 1.0 - _TRIMMED / (1.0 - _TRIMMED) * float(np.log(1.0 / _TRIMMED))
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Tail:
         quantiles: Evenly spaced quantiles of the values, float64 (257,).
         start: Where the tail begins.
         share: Share of the values beyond `start`.
-        scale: Mean excess of those over `start`.
+        scale: Mean excess of those over `start`, from all but the largest tenth.
         n_tail: How many they were.
     """
 
@@ -51,7 +54,10 @@ class Tail:
         ordered = np.sort(values)
         n_tail = int(np.clip(round(len(ordered) * tail_share), min(10, len(ordered) // 2), len(ordered) // 2))
         start = float(ordered[-n_tail - 1])
-        scale = max(float(ordered[-n_tail:].mean()) - start, least_scale)
+        # Without its largest tenth: a few sessions unlike all others must not hide what is merely rare.
+        n_used = int(np.ceil(n_tail * (1.0 - _TRIMMED)))
+        mean_excess = float(ordered[-n_tail:][:n_used].mean()) - start
+        scale = max(mean_excess / _TRIMMED_MEAN, least_scale)
         return cls(_quantiles(ordered), start, n_tail / len(ordered), scale, n_tail)
 
     @classmethod
@@ -76,7 +82,9 @@ class Tail:
         """-log of the share of normal sessions with at least this value, nats, float64 (S,)."""
         place = np.searchsorted(self.quantiles, values, side="left") / (len(self.quantiles) - 1)
         counted = -np.log(np.clip(1.0 - place, self.share, 1.0))
-        return np.where(values > self.start, -np.log(self.share) + (values - self.start) / self.scale, counted)
+        return np.where(
+            values > self.start, -np.log(self.share) + (values - self.start) / self.scale, counted
+        )
 
     def interval(self, rarity: float) -> tuple[float, float]:
         """Between which shares of normal sessions that rarity lies, with 95 % confidence.
@@ -101,11 +109,29 @@ class Tail:
     def from_json(cls, data: Mapping[str, Any]) -> Tail:
         """The inverse of `to_json`."""
         quantiles = np.asarray(data["quantiles"], dtype=np.float64)
-        return cls(quantiles, float(data["start"]), float(data["share"]), float(data["scale"]), int(data["n_tail"]))
+        return cls(
+            quantiles, float(data["start"]), float(data["share"]), float(data["scale"]), int(data["n_tail"])
+        )
 
 
 def _quantiles(ordered: Float64s) -> Float64s:
     return np.quantile(ordered, np.linspace(0.0, 1.0, _N_QUANTILES))
+
+
+def most_expected(mean: float, confidence: float = 0.975) -> int:
+    """How many of something rare may well happen where `mean` are expected: a quantile of the Poisson distribution.
+
+    Example:
+        >>> most_expected(2.8)
+        7
+    """
+    term = total = float(np.exp(-mean))
+    count = 0
+    while total < confidence:
+        count += 1
+        term *= mean / count
+        total += term
+    return count
 
 
 def fit_temperature(logits: npt.NDArray[Any], classes: npt.NDArray[np.int64]) -> float:
@@ -128,7 +154,9 @@ def fit_temperature(logits: npt.NDArray[Any], classes: npt.NDArray[np.int64]) ->
     return float(candidates[int(np.argmin(losses))])
 
 
-def expected_calibration_error(confidence: Float64s, correct: npt.NDArray[np.bool_], n_bins: int = 15) -> float:
+def expected_calibration_error(
+    confidence: Float64s, correct: npt.NDArray[np.bool_], n_bins: int = 15
+) -> float:
     """Mean gap between confidence and share of right answers, over bins of equal mass.
 
     Example:

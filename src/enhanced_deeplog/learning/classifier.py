@@ -13,7 +13,7 @@ from torch import nn
 from enhanced_deeplog.config import ClassifierConfig, LearningConfig
 from enhanced_deeplog.events import PADDING
 from enhanced_deeplog.learning.next_event import EventEncoder, the_device
-from enhanced_deeplog.learning.training import EpochReport, train
+from enhanced_deeplog.learning.training import EpochReport, one_thread, train
 
 __all__ = ["ClassifierExamples", "EnhancedDeepLogModel", "fit_classifier"]
 
@@ -38,7 +38,13 @@ class EnhancedDeepLogModel(nn.Module):
     """
 
     def __init__(
-        self, n_events: int, n_features: int, n_classes: int, *, learning: LearningConfig, config: ClassifierConfig
+        self,
+        n_events: int,
+        n_features: int,
+        n_classes: int,
+        *,
+        learning: LearningConfig,
+        config: ClassifierConfig,
     ) -> None:
         super().__init__()
         size = learning.hidden_size
@@ -53,7 +59,10 @@ class EnhancedDeepLogModel(nn.Module):
         self.dropout = nn.Dropout(config.attention_dropout)
         self.sequence_head = nn.Linear(size, n_events)
         self.anomaly_head = nn.Sequential(
-            nn.Linear(size + n_features, size), nn.ReLU(), nn.Dropout(learning.dropout), nn.Linear(size, 1 + n_classes)
+            nn.Linear(size + n_features, size),
+            nn.ReLU(),
+            nn.Dropout(learning.dropout),
+            nn.Linear(size, 1 + n_classes),
         )
 
     def forward(self, windows: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -87,7 +96,11 @@ class ClassifierExamples:
     def take(self, rows: npt.NDArray[np.bool_]) -> ClassifierExamples:
         """Some of the examples."""
         return ClassifierExamples(
-            self.windows[rows], self.next_events[rows], self.features[rows], self.classes[rows], self.sessions[rows]
+            self.windows[rows],
+            self.next_events[rows],
+            self.features[rows],
+            self.classes[rows],
+            self.sessions[rows],
         )
 
 
@@ -128,7 +141,9 @@ def fit_classifier(
     torch.manual_seed(seed)
     device = the_device()
     n_features = training.features.shape[1]
-    network = EnhancedDeepLogModel(n_events, n_features, n_classes, learning=learning, config=config).to(device)
+    network = EnhancedDeepLogModel(n_events, n_features, n_classes, learning=learning, config=config).to(
+        device
+    )
     class_weights = _class_weights(training.classes, n_classes).to(device)
 
     def losses_of(examples: ClassifierExamples) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -141,24 +156,26 @@ def fit_classifier(
             next_logits, class_logits = network(windows[batch], features[batch])
             followed = next_events[batch]
             return (
-                config.alpha * nn.functional.cross_entropy(next_logits, followed, reduction="none", ignore_index=PADDING)
+                config.alpha
+                * nn.functional.cross_entropy(next_logits, followed, reduction="none", ignore_index=PADDING)
                 + config.beta * _anomaly_loss(class_logits, classes[batch], class_weights, config)
                 + config.gamma * _consistency_loss(next_logits, followed, class_logits)
             )
 
         return losses
 
-    reports = train(
-        network,
-        losses_of(training),
-        np.ones(len(training.classes), dtype=np.int64),
-        losses_of(validation),
-        np.ones(len(validation.classes), dtype=np.int64),
-        learning,
-        seed=seed,
-        on_epoch=on_epoch,
-        epochs=config.epochs,
-    )
+    with one_thread():
+        reports = train(
+            network,
+            losses_of(training),
+            np.ones(len(training.classes), dtype=np.int64),
+            losses_of(validation),
+            np.ones(len(validation.classes), dtype=np.int64),
+            learning,
+            seed=seed,
+            on_epoch=on_epoch,
+            epochs=config.epochs,
+        )
     return network.cpu(), reports
 
 
@@ -179,7 +196,9 @@ def _anomaly_loss(
     return loss
 
 
-def _consistency_loss(next_logits: torch.Tensor, followed: torch.Tensor, class_logits: torch.Tensor) -> torch.Tensor:
+def _consistency_loss(
+    next_logits: torch.Tensor, followed: torch.Tensor, class_logits: torch.Tensor
+) -> torch.Tensor:
     expected = torch.softmax(next_logits, dim=1)
     as_expected = expected.gather(1, followed[:, None])[:, 0] / expected.max(dim=1).values
     normal = torch.softmax(class_logits, dim=1)[:, 0]

@@ -121,7 +121,13 @@ class FeatureSpace:
 
     @classmethod
     def fit(
-        cls, scored: ScoredSessions, blocks: Sequence[Block], *, known: KnownCounts, drift: float, normal_state: Float64s
+        cls,
+        scored: ScoredSessions,
+        blocks: Sequence[Block],
+        *,
+        known: KnownCounts,
+        drift: float,
+        normal_state: Float64s,
     ) -> FeatureSpace:
         """Learn the scales of the blocks from abnormal sessions.
 
@@ -204,7 +210,9 @@ class FeatureSpace:
     @classmethod
     def from_parts(cls, parts: dict[str, npt.NDArray[Any]], drift: float) -> FeatureSpace:
         """The inverse of `to_parts`."""
-        shift = {name.removeprefix("shift."): array for name, array in parts.items() if name.startswith("shift.")}
+        shift = {
+            name.removeprefix("shift."): array for name, array in parts.items() if name.startswith("shift.")
+        }
         known = KnownCounts(parts["known_whole"], parts["known_any"], parts["known_scale"])
         scale = {block: parts[f"scale.{block}"] for block in shift}
         return cls(known, drift, parts["normal_state"], parts["transitions"], shift, scale)
@@ -259,7 +267,9 @@ def _statistics(scored: ScoredSessions, drift: float) -> Float64s:
 def _longest_repetition(scored: ScoredSessions) -> Float64s:
     """Most times that one event follows itself in each session, itself counted, float64 (S,)."""
     changes = np.ones(len(scored.event_ids), dtype=np.bool_)
-    changes[1:] = (scored.event_ids[1:] != scored.event_ids[:-1]) | (scored.session[1:] != scored.session[:-1])
+    changes[1:] = (scored.event_ids[1:] != scored.event_ids[:-1]) | (
+        scored.session[1:] != scored.session[:-1]
+    )
     begins = np.flatnonzero(changes)
     lengths = np.diff(np.append(begins, len(changes)))
     longest = np.zeros(len(scored))

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from enhanced_deeplog.config import LearningConfig
-from enhanced_deeplog.learning.training import EpochReport, train
+from enhanced_deeplog.learning.training import EpochReport, one_thread, train
 
 __all__ = ["BaseDeepLogModel", "EventEncoder", "export_onnx", "fit_base_model", "the_device"]
 
@@ -36,7 +36,9 @@ class EventEncoder(nn.Module):
     def __init__(self, n_events: int, config: LearningConfig) -> None:
         super().__init__()
         self.n_events = n_events
-        self.embedding = nn.Embedding(n_events, config.embedding_size) if config.encoding == "embedding" else None
+        self.embedding = (
+            nn.Embedding(n_events, config.embedding_size) if config.encoding == "embedding" else None
+        )
         self.size = config.embedding_size if self.embedding is not None else 1
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
@@ -123,16 +125,17 @@ def fit_base_model(
 
         return losses
 
-    reports = train(
-        network,
-        losses_of(training),
-        training.counts,
-        losses_of(validation),
-        validation.counts,
-        config,
-        seed=seed,
-        on_epoch=on_epoch,
-    )
+    with one_thread():
+        reports = train(
+            network,
+            losses_of(training),
+            training.counts,
+            losses_of(validation),
+            validation.counts,
+            config,
+            seed=seed,
+            on_epoch=on_epoch,
+        )
     return network.cpu(), reports
 
 

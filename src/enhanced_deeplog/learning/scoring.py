@@ -42,11 +42,15 @@ class OnnxNetwork:
     def _session(self) -> Any:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
+        # Threads that spin while they wait take the cores from whatever else runs here.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # it logs to stderr whatever it raises as well
         try:
             return onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's errors share no base class but this
-            raise BundleError(f"Expected an ONNX network; ONNX Runtime refuses it: {str(error)[:200]}") from None
+            raise BundleError(
+                f"Expected an ONNX network; ONNX Runtime refuses it: {str(error)[:200]}"
+            ) from None
 
     def run(self, **inputs: npt.NDArray[Any]) -> list[Float32s]:
         """Run all rows, batch by batch.
@@ -80,7 +84,9 @@ class WindowScores:
     hidden_state: Float32s
 
 
-def score_windows(network: OnnxNetwork, windows: Int64s, next_events: Int64s, *, smoothing: float) -> WindowScores:
+def score_windows(
+    network: OnnxNetwork, windows: Int64s, next_events: Int64s, *, smoothing: float
+) -> WindowScores:
     """Judge what followed each window.
 
     Args:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,9 @@ from torch import nn
 
 from enhanced_deeplog.config import LearningConfig
 
-__all__ = ["EpochReport", "train"]
+__all__ = ["EpochReport", "one_thread", "train"]
+
+_LEAST_GAIN = 0.001  # share by which the held-out loss must get better to count as better
 
 Loss = Callable[[torch.Tensor], torch.Tensor]
 
@@ -32,6 +35,21 @@ class EpochReport:
     loss: float
     validation_loss: float
     learning_rate: float
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Train on one thread: the result can't depend on the number of cores.
+
+    With networks this small a second thread saves a third at best; where another process wants the core, the two
+    wait for each other and training takes ten times as long.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def train(
@@ -89,7 +107,7 @@ def train(
         reports.append(EpochReport(epoch, total / n_draws, validation, optimiser.param_groups[0]["lr"]))
         on_epoch(reports[-1])
         schedule.step(validation)
-        if validation < best_loss - 1e-4:
+        if validation < best_loss * (1.0 - _LEAST_GAIN):
             best_loss, best_epoch, best_state = validation, epoch, _copy(network)
         elif epoch - best_epoch >= config.early_stopping_patience:
             break
@@ -110,7 +128,8 @@ def _mean_loss(network: nn.Module, losses: Loss, counts: npt.NDArray[np.int64]) 
     network.eval()
     weights = torch.as_tensor(counts, dtype=torch.float64)
     total = sum(
-        float((losses(batch).double().cpu() * weights[batch]).sum()) for batch in torch.arange(len(counts)).split(4096)
+        float((losses(batch).double().cpu() * weights[batch]).sum())
+        for batch in torch.arange(len(counts)).split(4096)
     )
     return total / float(weights.sum())
 

@@ -62,7 +62,7 @@ class PauseLimits:
     Attributes:
         unit: "ns" of time, or "records" of the source where it has no timestamps.
         ended_after: Longest usual pause after each kind of event (.999 quantile), int64 (V,).
-        closed_after: Longest pause of any kind seen; a key seen again later than that is a new session.
+        closed_after: Twice the longest pause seen; a key seen again later than that is a new session.
     """
 
     unit: Literal["ns", "records"]
@@ -99,7 +99,7 @@ class PauseLimits:
         kinds, starts = np.unique(after[order], return_index=True)
         for kind, of_kind in zip(kinds, np.split(pauses[order], starts[1:]), strict=True):
             ended_after[kind] = _quantile(of_kind)
-        return cls(unit, ended_after, int(pauses.max()))
+        return cls(unit, ended_after, 2 * int(pauses.max()))
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, for the bundle."""

@@ -1,0 +1,118 @@
+"""`classify` and `explain`: judge logs by a bundle; nothing is learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from enhanced_deeplog.cli.options import Bundle, Files, Json, Output, Reading, Workers
+from enhanced_deeplog.cli.terminal import be_quiet, message, progress, write_lines, write_screen
+
+if TYPE_CHECKING:
+    from enhanced_deeplog.findings import Finding
+
+__all__ = ["All", "FailOn", "classify", "explain", "hand_over"]
+
+FOUND_SOME = 3  # exit code of --fail-on
+
+ExpectBundle = Annotated[
+    str | None, typer.Option(metavar="ID", help="Refuse any other bundle than the one with this id.")
+]
+All = Annotated[bool, typer.Option("--all", help="Write the verdict on every session, normal ones too.")]
+FailOn = Annotated[
+    bool, typer.Option("--fail-on", help=f"Exit with {FOUND_SOME} if there are findings: for scripts.")
+]
+
+
+def classify(
+    files: Files,
+    reading: Reading,
+    *,
+    bundle: Bundle,
+    expect_bundle: ExpectBundle = None,
+    output: Output = None,
+    every_session: All = False,
+    fail_on: FailOn = False,
+    json: Json = False,
+    workers: Workers = 1,
+) -> None:
+    """Judge logs by a bundle: which sessions are abnormal, of what kind, and where it shows."""
+    from enhanced_deeplog.bundle import load_bundle
+
+    if output is not None:
+        from enhanced_deeplog.output import check_output
+
+        check_output(output)
+    records = reading.records(files)
+    with progress() as report:
+        report("loading the bundle", None)
+        model = load_bundle(bundle, expect=expect_bundle)
+        report("reading and judging", None)
+        findings = model.classify(
+            records, every_session=every_session, workers=workers, source_name=reading.logical_source
+        )
+    hand_over(findings, output=output, every_session=every_session, json=json, fail_on=fail_on)
+
+
+def hand_over(
+    findings: Sequence[Finding], *, output: Path | None, every_session: bool, json: bool, fail_on: bool
+) -> None:
+    """Findings to a file, to stdout as JSON lines, or to a screen.
+
+    Raises:
+        typer.Exit: With 3, if there are findings and `fail_on` asks.
+    """
+    from enhanced_deeplog.output import finding_line, write_findings
+
+    if output is not None:
+        write_findings(findings, output)
+        message(_written(findings, output))
+    try:
+        if json:
+            write_lines(finding_line(finding) for finding in findings)
+        elif output is None:
+            from enhanced_deeplog.cli.verdict_screens import findings_screen
+
+            write_screen(*findings_screen(findings, n_sessions=len(findings) if every_session else None))
+    except BrokenPipeError:  # the reader has gone, and yet the exit code is to tell the truth
+        be_quiet()
+    if fail_on and any(finding.is_anomaly for finding in findings):
+        raise typer.Exit(FOUND_SOME)
+
+
+def _written(findings: Sequence[Finding], output: Path) -> str:
+    n_abnormal = sum(finding.is_anomaly for finding in findings)
+    if n_abnormal == len(findings):
+        return f"{n_abnormal:,} findings written to {output}."
+    return f"Verdicts on {len(findings):,} sessions written to {output}; {n_abnormal:,} are abnormal."
+
+
+def explain(
+    files: Files,
+    reading: Reading,
+    *,
+    session: Annotated[str, typer.Option(metavar="KEY", help="Key of the session.")],
+    bundle: Bundle,
+    expect_bundle: ExpectBundle = None,
+    json: Json = False,
+) -> None:
+    """Say why a session is abnormal, or why it isn't: score, reasons, lines, what was expected there."""
+    from enhanced_deeplog.bundle import load_bundle
+
+    records = reading.records(files)
+    with progress() as report:
+        report("loading the bundle", None)
+        model = load_bundle(bundle, expect=expect_bundle)
+        report("reading and judging", None)
+        findings = model.explain(records, session, source_name=reading.logical_source)
+    if json:
+        from enhanced_deeplog.output import finding_line
+
+        write_lines(finding_line(finding) for finding in findings)
+    else:
+        from enhanced_deeplog.cli.verdict_screens import explanation_screen
+
+        write_screen(*explanation_screen(findings))

@@ -1,0 +1,124 @@
+"""Screens of what was learnt: a fit, and its kinds of anomaly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from enhanced_deeplog.cli.tables import Entry, entry_list, rarity, share, table
+from enhanced_deeplog.cli.terminal import shown
+from enhanced_deeplog.findings import AnomalyClass
+
+__all__ = ["class_screen", "classes_screen", "learnt_screen"]
+
+
+def learnt_screen(summary: Mapping[str, Any], classes: Sequence[AnomalyClass]) -> Iterator[RenderableType]:
+    """What a fit has learnt, for a person.
+
+    Args:
+        summary: `EnhancedDeepLog.summary`.
+        classes: `EnhancedDeepLog.classes`.
+    """
+    yield Text("What was learnt", "bold")
+    facts = Table.grid(padding=(0, 2))
+    for name, value in _facts(summary):
+        facts.add_row(Text(f"  {name}", "dim"), shown(value))
+    yield facts
+    if summary["class_number_curve"]:
+        yield Text("\nNumber of kinds: how well the findings fall into so many", "bold")
+        yield _curve(summary["class_number_curve"], len(classes))
+    if classes:
+        yield Text("\nKinds of anomaly", "bold")
+    yield from classes_screen(classes)
+    for note in summary["notes"]:
+        yield shown(f"Note: {note}", "yellow")
+
+
+def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "records", f"{summary['n_records']:,}, of {summary['n_templates']:,} templates"
+    yield (
+        "sessions",
+        (
+            f"{summary['n_sessions']:,}, {summary['n_normal_sessions']:,} of them learnt from as normal "
+            f"({summary['normal_from']}); {summary['n_open_sessions']:,} without an end yet"
+        ),
+    )
+    yield "session key", summary["session_key_reason"]
+    if summary["session_key_runner_up"]:
+        yield "", f"the next best: {summary['session_key_runner_up']}"
+    threshold = summary["threshold"]
+    yield "threshold", f"{threshold:.2f}: alarm from {rarity(threshold)} normal sessions on"
+    low, high = summary["alarm_rate_interval"]
+    yield (
+        "false alarms",
+        (
+            f"{_per_10_000(summary['alarm_rate'])} of 10,000 normal sessions; between {_per_10_000(low)} and "
+            f"{_per_10_000(high)}, as far as the log can tell"
+        ),
+    )
+    losses = summary["losses"]
+    if losses:
+        yield "base model", f"{summary['epochs']} epochs, held-out loss {min(loss[2] for loss in losses):.3f}"
+    abnormal = f"{summary['n_abnormal']:,} sessions"
+    yield "deviating", abnormal + (f", {summary['n_unknown']:,} of no kind" if summary["n_unknown"] else "")
+    quality = summary["clustering"]
+    if quality:
+        values = (f"{name.replace('_', ' ')} {value:.3g}" for name, value in quality.items())
+        yield "clusters", ", ".join(values)
+
+
+def _per_10_000(rate: float) -> str:
+    n = 10_000 * rate
+    return f"{n:,.0f}" if n >= 10 else f"{n:.2g}"
+
+
+def _curve(rows: Sequence[Sequence[float]], n_chosen: int) -> Table:
+    made = table(">kinds", ">silhouette", ">stability", ">explained", "")
+    for n_classes, silhouette, stability, explained in rows:
+        chosen = "chosen" if n_classes == n_chosen else ""
+        made.add_row(f"{n_classes:.0f}", f"{silhouette:.3f}", f"{stability:.3f}", share(explained), chosen)
+    return made
+
+
+# --- Kinds of anomaly ---------------------------------------------------------------------------------------
+
+
+def classes_screen(classes: Sequence[AnomalyClass]) -> Iterator[RenderableType]:
+    """The kinds that a fit has found, with what tells them."""
+    if not classes:
+        yield Text("No kinds of anomaly are known: whatever is abnormal is of the class unknown.")
+        return
+    entries = []
+    for one in classes:
+        cells = Text(str(one.id)), Text(f"{one.n_findings:,}"), Text(share(one.mean_confidence))
+        telling = tuple(shown(f"{share(part):>5}  {template}", limit=300) for template, part in one.templates)
+        entries.append(Entry(cells, shown(one.name, "bold", limit=200), telling))
+    yield from entry_list(
+        (">class", ">sessions", ">confidence"), "kind, and the templates that tell it", entries
+    )
+
+
+def class_screen(one: AnomalyClass) -> Iterator[RenderableType]:
+    """All about one kind."""
+    yield shown(f"Class {one.id}: {one.name}", "bold")
+    facts: dict[str, Any] = {
+        "key": one.key,
+        "pattern": one.pattern,
+        "sessions": f"{one.n_findings:,} in fit",
+        "confidence": f"{share(one.mean_confidence)} on average",
+        "typical session": one.example_key,
+    }
+    grid = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        grid.add_row(Text(f"  {name}", "dim"), shown(value))
+    yield grid
+    made = table(">share of its surprise", "template")
+    for template, part in one.templates:
+        made.add_row(share(part), shown(template))
+    yield made
+    for line in one.examples:
+        yield shown(f"  {line}", "dim", limit=300)

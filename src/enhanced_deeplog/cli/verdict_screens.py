@@ -1,0 +1,170 @@
+"""Screens of verdicts: all findings, and one session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from enhanced_deeplog.cli.tables import Entry, entry_list, rarity, share, table
+from enhanced_deeplog.cli.terminal import shown
+from enhanced_deeplog.findings import UNKNOWN_CLASS, Evidence, Finding
+
+__all__ = ["explanation_screen", "findings_screen"]
+
+_N_HIGHEST = 10
+_SEVERITIES = ("info", "low", "medium", "high", "critical")
+_STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}
+
+
+def findings_screen(
+    findings: Sequence[Finding], *, n_sessions: int | None = None
+) -> Iterator[RenderableType]:
+    """Kinds first, then the sessions with the highest score.
+
+    Args:
+        findings: Those of normal sessions are left out.
+        n_sessions: How many were judged, if that is known.
+    """
+    abnormal = [finding for finding in findings if finding.is_anomaly]
+    of = "" if n_sessions is None else f" of {n_sessions:,}"
+    if not abnormal:
+        yield Text(f"No abnormal sessions{of}.", "bold green")
+        return
+    kinds = _by_kind(abnormal)
+    yield Text(f"{_count(len(abnormal), 'abnormal session')}{of}, {_kinds_in_words(kinds)}.", "bold")
+    yield from _kind_list(kinds)
+    yield Text("With the highest score", "bold")
+    yield from _highest(abnormal)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def _kinds_in_words(kinds: Sequence[Sequence[Finding]]) -> str:
+    n_alike = sum(kind[0].anomaly_class != UNKNOWN_CLASS for kind in kinds)
+    n_unknown = sum(len(kind) for kind in kinds if kind[0].anomaly_class == UNKNOWN_CLASS)
+    words = [f"of {_count(n_alike, 'kind')}"] * bool(n_alike) + [f"{n_unknown:,} of no known kind"] * bool(
+        n_unknown
+    )
+    return ", ".join(words)
+
+
+def _by_kind(abnormal: Sequence[Finding]) -> list[list[Finding]]:
+    """Findings of each kind, most severe and then largest kind first; what is like no kind comes last."""
+    kinds: dict[int, list[Finding]] = {}
+    for finding in abnormal:
+        kinds.setdefault(finding.anomaly_class, []).append(finding)
+    return sorted(
+        kinds.values(),
+        key=_order_of_kind,
+    )
+
+
+def _order_of_kind(kind: Sequence[Finding]) -> tuple[bool, int, int, int]:
+    anomaly_class = kind[0].anomaly_class
+    return anomaly_class == UNKNOWN_CLASS, -_worst(kind), -len(kind), anomaly_class
+
+
+def _worst(findings: Sequence[Finding]) -> int:
+    return max(_SEVERITIES.index(finding.severity or "info") for finding in findings)
+
+
+def _kind_list(kinds: Sequence[Sequence[Finding]]) -> Iterator[Text]:
+    entries = []
+    for kind in kinds:
+        example = max(kind, key=lambda finding: (finding.confidence, finding.score))
+        confidence = sum(finding.confidence for finding in kind) / len(kind)
+        cells = Text(_number(example)), Text(f"{len(kind):,}"), _severity(_SEVERITIES[_worst(kind)])
+        headline = shown(example.class_name, "bold", limit=200)
+        entries.append(Entry((*cells, Text(share(confidence))), headline, (_place(example, "e.g. "),)))
+    return entry_list((">class", ">sessions", "severity", ">confidence"), "kind", entries)
+
+
+def _number(finding: Finding) -> str:
+    return "-" if finding.anomaly_class == UNKNOWN_CLASS else str(finding.anomaly_class)
+
+
+def _severity(severity: str) -> Text:
+    return Text(severity, _STYLES.get(severity, ""))
+
+
+def _highest(abnormal: Sequence[Finding]) -> Iterator[Text]:
+    entries = []
+    for finding in sorted(abnormal, key=lambda finding: (-finding.score, finding.id))[:_N_HIGHEST]:
+        cells = shown(finding.session_key, "bold", limit=40), _severity(finding.severity or "")
+        headline = shown(finding.class_name, limit=100)
+        entries.append(Entry((*cells, Text(rarity(finding.score))), headline, (_place(finding),)))
+    return entry_list(("session", "severity", "among normal ones"), "kind, and where it shows", entries)
+
+
+def _place(finding: Finding, before: str = "") -> Text:
+    """Where a finding shows: its most surprising line, and what that says."""
+    if not finding.evidence:
+        return shown(f"{before}{finding.source}:{finding.first_line}", "dim")
+    telling = max(finding.evidence, key=lambda evidence: evidence.surprise)
+    end = "the session ends after: " if telling.template == "<END>" else ""
+    return shown(f"{before}{telling.source}:{telling.line}  {end}{telling.text}", "dim", limit=300)
+
+
+# --- One session --------------------------------------------------------------------------------------------
+
+
+def explanation_screen(findings: Sequence[Finding]) -> Iterator[RenderableType]:
+    """Why each part of a session is abnormal, or why not."""
+    for i, finding in enumerate(findings, 1):
+        yield from _explanation(finding, f", part {i} of {len(findings)}" if len(findings) > 1 else "")
+
+
+def _explanation(finding: Finding, part: str) -> Iterator[RenderableType]:
+    verdict, style = ("abnormal", "bold red") if finding.is_anomaly else ("normal", "bold green")
+    yield shown(f"Session {finding.session_key}{part}: {verdict}", style)
+    facts = Table.grid(padding=(0, 2))
+    for name, value in _facts(finding):
+        facts.add_row(Text(f"  {name}", "dim"), shown(value))
+    yield facts
+    if finding.evidence:
+        yield Text("\nIts most surprising records" if not finding.is_anomaly else "\nEvidence", "bold")
+        yield _evidence_table(finding.evidence)
+    if finding.advice:
+        yield shown(f"Advice: {finding.advice}")
+    yield Text()
+
+
+def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
+    if finding.is_anomaly:
+        number = "" if finding.anomaly_class == UNKNOWN_CLASS else f" (class {finding.anomaly_class})"
+        yield "kind", f"{finding.class_name}{number}, confidence {share(finding.confidence)}"
+        yield "severity", f"{finding.severity}, pattern {finding.pattern}"
+    than = "above" if finding.score > finding.threshold else "not above"
+    yield (
+        "score",
+        (
+            f"{round(finding.score, 2) + 0:.2f}, {than} the threshold {finding.threshold:.2f}; "
+            f"as odd: {rarity(finding.score)} normal sessions, an alarm begins at {rarity(finding.threshold)}"
+        ),
+    )
+    reasons = sorted(finding.reasons.items(), key=lambda reason: -reason[1])
+    carried = [f"{name.replace('_', ' ')} {share(part)}" for name, part in reasons if part >= 0.005]
+    yield "reasons", ", ".join(carried) or "none"
+    lines = f"lines {finding.first_line:,} to {finding.last_line:,} of {finding.source}"
+    yield "records", f"{finding.n_records:,}, {lines}"
+    if finding.first_timestamp:
+        yield "time", f"{finding.first_timestamp} to {finding.last_timestamp}"
+    ended = "its end was judged, too" if finding.complete else "its end was not seen"
+    yield "state", f"{finding.state}; {ended}"
+
+
+def _evidence_table(evidence: Sequence[Evidence]) -> Table:
+    made = table(">line", ">surprise", "what came, and what was expected instead")
+    for one in evidence:
+        came = "the session ends after: " if one.template == "<END>" else ""
+        about = shown(f"{came}{one.text}", limit=400)
+        expected = "; ".join(f"{e.template} ({share(e.probability)})" for e in one.expected)
+        if expected:
+            about.append("\n").append_text(shown(f"expected: {expected}", "dim", limit=400))
+        made.add_row(f"{one.line:,}", f"{one.surprise:.1f}", about)
+    return made
