@@ -317,7 +317,7 @@ def test_fit_from_normal_logs_alone_as_json(log: Path, tmp_path: Path) -> None:
 
 def test_fit_finds_out_before_it_reads_that_it_can_not_save(log: Path, bundle: Path, tmp_path: Path) -> None:
     absent = tmp_path / "absent.log"
-    assert "holds one already" in said(run("fit", absent, "--bundle", bundle), 2)
+    assert "a bundle is never changed" in said(run("fit", absent, "--bundle", bundle), 2)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("")
     assert "holds something else: notes.txt" in said(run("fit", absent, "--bundle", tmp_path / "mine"), 2)
@@ -360,9 +360,7 @@ def test_classify_shows_kinds_first_then_the_oddest(log: Path, bundle: Path) -> 
     kinds, oddest = result.stdout.split("With the highest score")
     assert re.match(r"2\d abnormal sessions, of 2 kinds", kinds)
     assert re.search(r"10  high +\d+ %  repetition: \.\.\. query cancelled after", kinds)
-    assert re.search(
-        r"e\.g\. .*service\.log:\d+  2024-03-01 08:08:.* \| ERROR \| api \| req-.* query cancelled", kinds
-    )
+    assert re.search(r"e\.g\. .*service\.log:\d+  2024-03-01 08:08:", kinds)
     assert oddest.count("\n  req-") == 10
 
 
@@ -406,14 +404,17 @@ def test_classify_to_a_file(log: Path, bundle: Path, tmp_path: Path, suffix: str
 
 def test_fail_on_ends_with_3_where_there_are_findings(log: Path, bundle: Path, tmp_path: Path) -> None:
     assert run("classify", log, "--bundle", bundle, "--fail-on").exit_code == 3
-    quiet = write_log(tmp_path / "quiet.log", [line for line in service_lines() if session_key(100) in line])
-    result = run("classify", quiet, "--bundle", bundle, "--fail-on", "--all")
-    assert (result.exit_code, result.stdout) == (0, "No abnormal sessions of 1.\n")
+    usual = [session_key(i) for i in range(100, 120)]
+    lines = [line for line in service_lines() if any(key in line for key in usual)]
+    result = run(
+        "classify", write_log(tmp_path / "usual.log", lines), "--bundle", bundle, "--fail-on", "--all"
+    )
+    assert (result.exit_code, result.stdout) == (0, "No abnormal sessions of 20.\n")
 
 
 def test_a_bundle_that_is_refused_ends_with_5(log: Path, bundle: Path, tmp_path: Path) -> None:
     assert "bundle" in said(run("classify", log, "--bundle", tmp_path / "absent"), 5)
-    assert "Check the path and the id." in said(
+    assert "Expected the bundle 0123456789abcdef; this is " in said(
         run("classify", log, "--bundle", bundle, "--expect-bundle", "0123456789abcdef"), 5
     )
     (finding, *_) = findings_of(run("classify", log, "--bundle", bundle, "--json"))

@@ -84,6 +84,7 @@ Block = Literal[
     "transitions",  # how often each frequent pair of events followed one another
     "hidden_state",  # last LSTM layer at the most surprising event
     "perturbation",  # hidden state against normal: its direction and strength
+    "window_sizes",  # which events surprised base models that see more or less of the past
 ]
 
 
@@ -92,9 +93,24 @@ class FeatureConfig(_Section):
 
     clustering_blocks: tuple[Block, ...] = ("surprise_profile", "count_deviation", "deviation")
     classifier_blocks: tuple[Block, ...] = (
-        *("surprise_profile", "count_deviation", "deviation", "statistics", "hidden_state", "perturbation"),
+        "surprise_profile",
+        "count_deviation",
+        "deviation",
+        "statistics",
+        "hidden_state",
+        "perturbation",
     )
     window_sizes: tuple[int, ...] = ()  # further window sizes, each with a base model and a surprise profile
+
+    @property
+    def for_clustering(self) -> tuple[Block, ...]:
+        """The blocks that clustering reads."""
+        return (*self.clustering_blocks, *(("window_sizes",) if self.window_sizes else ()))
+
+    @property
+    def for_classifier(self) -> tuple[Block, ...]:
+        """The blocks that the classifier reads."""
+        return (*self.classifier_blocks, *(("window_sizes",) if self.window_sizes else ()))
 
 
 class ClusteringConfig(_Section):

@@ -90,7 +90,7 @@ class EnhancedDeepLog:
         self.detection = fit_detection(
             learnt_from, usual, self.config, len(self.vocabulary), clean_share=clean_share, progress=self._report
         )
-        self.detection = replace(self.detection, scorer=self.detection.scorer.with_threads(workers))
+        self.detection = self.detection.with_threads(workers)
 
         # Stages 2 to 4: features of what deviates, its kinds, and a network that tells them apart.
         self.kinds = fit_kinds(mixed, self.detection, self.vocabulary, self.config, progress=self._report)
@@ -245,7 +245,7 @@ class EnhancedDeepLog:
             )
 
     def _judge(self, sessions: Sessions, workers: int) -> Verdicts:
-        scored = self.detection.scorer.with_threads(workers).score(sessions)
+        scored = self.detection.with_threads(workers).look_at(sessions)
         return self.kinds.judge(scored, self.detection, self.config)
 
     def _findings(

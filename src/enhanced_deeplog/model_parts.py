@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,6 +74,7 @@ def parts_of(model: EnhancedDeepLog) -> ModelParts:
     }
     tensors = {"statistics": statistics, "base_model": dict(detection.state)}
     networks = {"base_model": detection.scorer.network.model}
+    networks |= {f"base_model_{size}": scorer.network.model for size, scorer in detection.by_size.items()}
     if kinds.space is not None and kinds.centres is not None and kinds.network is not None:
         statistics |= {f"space.{name}": array for name, array in kinds.space.to_parts().items()}
         statistics |= {"centres": kinds.centres.centres, "radii": kinds.centres.radii}
@@ -116,8 +117,13 @@ def restore(model: EnhancedDeepLog, parts: ModelParts) -> None:
     _expect_shape("normal_state", statistics["normal_state"], (state.shape[1],))
     calibration = SessionScore.from_json(score["calibration"])
     known = KnownCounts(statistics["known_whole"], statistics["known_any"], statistics["known_scale"])
+    by_size = {
+        size: replace(scorer, network=OnnxNetwork(parts.networks[f"base_model_{size}"]), window_size=size)
+        for size in model.config.features.window_sizes
+        if size != scorer.window_size
+    }
     model.detection = Detection(
-        scorer, known, calibration, parts.tensors["base_model"], [], np.zeros(0), statistics["normal_state"]
+        scorer, by_size, known, calibration, parts.tensors["base_model"], [], np.zeros(0), statistics["normal_state"]
     )
     model.kinds = _kinds(model, parts, calibration.drift)
 
@@ -132,11 +138,11 @@ def _kinds(model: EnhancedDeepLog, parts: ModelParts, drift: float) -> Kinds:
     arrays = {name.removeprefix(prefix): a for name, a in statistics.items() if name.startswith(prefix)}
     space = FeatureSpace.from_parts(arrays, drift)
     features = model.config.features
-    _expect_shape("centres", statistics["centres"], (len(classes), space.width(features.clustering_blocks)))
+    _expect_shape("centres", statistics["centres"], (len(classes), space.width(features.for_clustering)))
     _expect_shape("radii", statistics["radii"], (len(classes),))
     network = OnnxNetwork(parts.networks["classifier"])
     windows = np.zeros((1, model.config.learning.window_size), dtype=np.int64)
-    inputs = np.zeros((1, space.width(features.classifier_blocks)), dtype=np.float32)
+    inputs = np.zeros((1, space.width(features.for_classifier)), dtype=np.float32)
     _, logits = network.run(windows=windows, features=inputs)
     _expect_shape("the classes of the classifier", logits, (1, 1 + len(classes)))
     return Kinds(

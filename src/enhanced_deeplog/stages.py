@@ -98,6 +98,7 @@ class Detection:
 
     Attributes:
         scorer: The base model, trained on all normal sessions.
+        by_size: Base models of further window sizes, for features alone.
         known: Their counts.
         score: Calibrated on sessions that the network which scored them never saw.
         state: Weights of the base model, for the bundle.
@@ -107,12 +108,23 @@ class Detection:
     """
 
     scorer: BaseScorer
+    by_size: Mapping[int, BaseScorer]
     known: KnownCounts
     score: SessionScore
     state: Mapping[str, npt.NDArray[Any]]
     reports: list[Any]
     normal_scores: Float64s
     normal_state: Float64s
+
+    def look_at(self, sessions: Sessions) -> ScoredSessions:
+        """What the base models say of every event."""
+        others = {size: scorer.score(sessions).surprise for size, scorer in self.by_size.items()}
+        return replace(self.scorer.score(sessions), by_size=others)
+
+    def with_threads(self, threads: int) -> Detection:
+        """The same, scoring on so many threads."""
+        by_size = {size: scorer.with_threads(threads) for size, scorer in self.by_size.items()}
+        return replace(self, scorer=self.scorer.with_threads(threads), by_size=by_size)
 
     def evidence(self, scored: ScoredSessions) -> dict[str, Float64s]:
         """Each kind of evidence of each session, float64 (S,)."""
@@ -149,26 +161,33 @@ def fit_detection(
             f"Learning normal behaviour needs at least {LEAST_SESSIONS} normal sessions; {n_normal} came. Give a longer "
             "log, or check the session key: 'enhanced-deeplog inspect' shows how the log is cut into sessions."
         )
-    rounds = config.detection.n_folds + 1
+    sizes = [size for size in config.features.window_sizes if size != config.learning.window_size]
+    rounds = config.detection.n_folds + 1 + len(sizes)
     scored = _cross_fit(
-        sessions, normal, config, n_events, lambda text, share: progress(text, share * (rounds - 1) / rounds)
+        sessions, normal, config, n_events, lambda text, share: progress(text, share * config.detection.n_folds / rounds)
     )
     known, novelty = KnownCounts.fit(scored.counts, scored.is_open, seed=config.seed)
     drift = float(scored.surprise.mean() + scored.surprise.std())
     evidence = _evidence(scored, novelty, drift)
     score = SessionScore.fit(evidence, drift=drift, clean_share=clean_share)
-    scorer, state, reports = _train(
-        sessions,
-        normal,
-        config,
-        n_events,
-        seed=config.seed,
-        progress=lambda share: progress("learning normal behaviour", (rounds - 1 + share) / rounds),
-    )
+
+    def train(size: int, done: int) -> tuple[BaseScorer, dict[str, npt.NDArray[Any]], list[Any]]:
+        learning = config.learning.model_copy(update={"window_size": size})
+        return _train(
+            sessions,
+            normal,
+            config.model_copy(update={"learning": learning}),
+            n_events,
+            seed=config.seed,
+            progress=lambda share: progress("learning normal behaviour", (done + share) / rounds),
+        )
+
+    scorer, state, reports = train(config.learning.window_size, config.detection.n_folds)
+    by_size = {size: train(size, rounds - len(sizes) + i)[0] for i, size in enumerate(sizes)}
     final = scorer.score(sessions)
     used = normal[final.session]
     normal_state = final.hidden_state[final.pair[used]].astype(np.float64).mean(axis=0)
-    return Detection(scorer, known, score, state, reports, score.score(evidence), normal_state)
+    return Detection(scorer, by_size, known, score, state, reports, score.score(evidence), normal_state)
 
 
 def presume_normal(sessions: Sessions, config: Config, n_events: int, *, progress: Progress) -> Bools:

@@ -152,7 +152,7 @@ class Kinds:
         inputs = classifier_inputs(abnormal, self.space, config)
         (_, logits) = self.network.run(windows=inputs.windows, features=inputs.features)
         probability = softmax(logits[:, 1:], self.temperature)
-        unknown = self.centres.is_unknown(self.space.transform(abnormal, config.features.clustering_blocks))
+        unknown = self.centres.is_unknown(self.space.transform(abnormal, config.features.for_clustering))
         return np.where(unknown[:, None], 0.0, probability)
 
 
@@ -191,7 +191,7 @@ def classifier_inputs(scored: ScoredSessions, space: FeatureSpace, config: Confi
     windows = np.where(places >= begins[:, None], scored.event_ids[np.maximum(places, 0)], PADDING)
     follows = np.minimum(most + 1, len(scored.event_ids) - 1)
     next_events = np.where(most + 1 < ends, scored.event_ids[follows], PADDING)
-    return ClassifierInputs(windows, next_events, space.transform(scored, config.features.classifier_blocks))
+    return ClassifierInputs(windows, next_events, space.transform(scored, config.features.for_classifier))
 
 
 def fit_kinds(
@@ -212,7 +212,7 @@ def fit_kinds(
     if sessions is None:
         return Kinds()
     progress("finding kinds of anomaly", 0.0)
-    scored = detection.scorer.score(sessions)
+    scored = detection.look_at(sessions)
     rarities, scores, _, is_anomaly = _detect(scored, detection, config)
     prior = float(np.clip(is_anomaly.mean(), 0.001, 0.5))
     rows = np.flatnonzero(is_anomaly)
@@ -221,10 +221,10 @@ def fit_kinds(
 
     # Stage 2: features. Stage 3: classes.
     abnormal = scored.take(rows)
-    blocks = config.features.clustering_blocks
+    blocks = config.features.for_clustering
     space = FeatureSpace.fit(
         abnormal,
-        (*blocks, *config.features.classifier_blocks),
+        (*blocks, *config.features.for_classifier),
         known=detection.known,
         drift=detection.score.drift,
         normal_state=detection.normal_state,

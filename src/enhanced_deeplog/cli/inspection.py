@@ -117,8 +117,9 @@ def _session_keys(sample: pl.DataFrame, reading: Reading) -> dict[str, Any]:
     if reading.session_key is None:
         return found
     keys = sample["session_key"].drop_nulls()
-    reason = f"{reading.session_key}, as asked: in {len(keys) / len(sample):.0%} of the records, {keys.n_unique():,} sessions"
-    return {**found, "chosen": reading.session_key, "runner_up": None, "reason": reason}
+    found_in = f"in {len(keys) / len(sample):.0%} of the records, {keys.n_unique():,} sessions"
+    asked = {"chosen": reading.session_key, "reason": f"{reading.session_key}, as asked: {found_in}"}
+    return {**found, **asked, "runner_up": None}
 
 
 def _templates(sample: pl.DataFrame, config: Config) -> dict[str, Any]:

@@ -6,8 +6,8 @@ weight, so that none drowns the others by its number of columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -45,6 +45,7 @@ class ScoredSessions:
         pair: Row of `hidden_state` of each event, int64 (M,).
         is_open: Whether more records may follow, bool (S,).
         n_events: Size of the vocabulary (V).
+        by_size: Surprise to base models of further window sizes, by window size.
     """
 
     event_ids: Int64s
@@ -56,6 +57,7 @@ class ScoredSessions:
     pair: Int64s
     is_open: Bools
     n_events: int
+    by_size: Mapping[int, Float64s] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of sessions (S)."""
@@ -96,6 +98,7 @@ class ScoredSessions:
             pair=self.pair[rows],
             is_open=self.is_open[sessions] | (lengths < full),
             n_events=self.n_events,
+            by_size={size: surprise[rows] for size, surprise in self.by_size.items()},
         )
 
 
@@ -184,6 +187,10 @@ class FeatureSpace:
                 return self._state(scored)
             case "perturbation":
                 return self._perturbation(scored)
+            case "window_sizes":
+                others = [replace(scored, surprise=surprise) for surprise in scored.by_size.values()]
+                profiles = [surprise_profile(other, self.drift) for other in others]
+                return np.concatenate([np.zeros((len(scored), 1)), *profiles], axis=1)
 
     def _state(self, scored: ScoredSessions) -> Float64s:
         return scored.hidden_state[scored.pair[scored.most_surprising]].astype(np.float64)
