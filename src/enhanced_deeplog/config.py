@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from enhanced_deeplog.errors import ConfigError
 
@@ -61,7 +61,7 @@ class LearningConfig(_Section):
     batch_size: int = Field(128, ge=1)
     learning_rate: float = Field(0.003, gt=0)
     epochs: int = Field(40, ge=1)  # at most so many; early stopping usually comes first
-    draws_per_epoch: int = Field(16384, ge=1)  # windows drawn in an epoch, at most
+    draws_per_epoch: int = Field(4096, ge=1)  # windows drawn in an epoch, at most
     early_stopping_patience: int = Field(6, ge=1)  # epochs without a better held-out loss
     validation_share: float = Field(0.2, gt=0, lt=1)  # sessions held out of training to stop it
 
@@ -151,6 +151,17 @@ class Config(_Section):
     clustering: ClusteringConfig = ClusteringConfig()
     classifier: ClassifierConfig = ClassifierConfig()
 
+    @model_validator(mode="after")
+    def _heads_share_the_hidden_state(self) -> Config:
+        heads, size = self.classifier.attention_heads, self.learning.hidden_size
+        if self.classifier.use_attention and size % heads:
+            fitting = max(n for n in range(1, heads) if size % n == 0)
+            raise ValueError(
+                f"classifier.attention_heads must divide learning.hidden_size: {heads} does not divide {size}. "
+                f"Set attention_heads to {fitting}, or use_attention to false."
+            )
+        return self
+
     @classmethod
     def of(cls, data: Mapping[str, Any], *, where: str = "the configuration") -> Config:
         """Validate settings.
@@ -230,6 +241,8 @@ def _explain(error: ValidationError, where: str) -> str:
         key = ".".join(path)
         if problem["type"] == "extra_forbidden":
             lines.append(_unknown(key, path[-1], _valid_keys(path[:-1])))
+        elif not path and "error" in problem.get("ctx", {}):  # several settings together; the text names them
+            lines.append(str(problem["ctx"]["error"]))
         else:
             lines.append(f"{key}: {problem['msg']}; got {problem['input']!r}.")
     return f"In {where}: " + " ".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,7 +56,7 @@ class EnhancedDeepLog:
     bundle_id: str = ""
 
     def fit(
-        self, records: LogRecords | None = None, *, normal: LogRecords | None = None, workers: int = 1
+        self, records: LogRecords | None = None, *, normal: LogRecords | None = None, workers: int = 0
     ) -> EnhancedDeepLog:
         """Run the four stages.
 
@@ -63,7 +64,8 @@ class EnhancedDeepLog:
             records: Logs of unknown content: where the kinds of anomaly are found. Without `normal`, normal behaviour
                 is learnt from them too, what looks rare among them left out.
             normal: Logs of normal behaviour, if there are any: stage 1 and the threshold come from these alone.
-            workers: Threads that score; the result is the same with any number.
+            workers: Networks trained side by side, threads that score; the result is the same with any number.
+                0: as many as there are cores.
 
         Returns:
             This model, fitted.
@@ -74,6 +76,7 @@ class EnhancedDeepLog:
         """
         if records is None and normal is None:
             raise UsageError("fit needs logs: `records` of unknown content, or `normal` ones, or both; none were given.")
+        workers = workers or os.cpu_count() or 1
         given = [logs for logs in (records, normal) if logs is not None]
 
         # Parse: bodies to templates to event ids, records to sessions.
@@ -85,10 +88,18 @@ class EnhancedDeepLog:
         if normal is not None:
             usual, clean_share = np.ones(len(learnt_from), dtype=np.bool_), 1.0
         else:
-            usual = presume_normal(learnt_from, self.config, len(self.vocabulary), progress=self._report)
+            usual = presume_normal(
+                learnt_from, self.config, len(self.vocabulary), workers=workers, progress=self._report
+            )
             clean_share = _CLEAN_SHARE_OF_PRESUMED
         self.detection = fit_detection(
-            learnt_from, usual, self.config, len(self.vocabulary), clean_share=clean_share, progress=self._report
+            learnt_from,
+            usual,
+            self.config,
+            len(self.vocabulary),
+            clean_share=clean_share,
+            workers=workers,
+            progress=self._report,
         )
         self.detection = self.detection.with_threads(workers)
 
@@ -156,7 +167,7 @@ class EnhancedDeepLog:
             float(verdicts.confidence[0]),
             verdicts.class_probabilities(0),
             float(verdicts.scores[0]),
-            verdicts.threshold,
+            float(verdicts.thresholds[0]),
         )
 
     def parse(self, records: LogRecords) -> Iterator[pl.DataFrame]:
@@ -193,7 +204,7 @@ class EnhancedDeepLog:
         Raises:
             OutputError: If the directory can't be written.
         """
-        from enhanced_deeplog.bundle import save_stage_files  # a file format is the bundle's business
+        from enhanced_deeplog.stage_files import save_stage_files  # only few fits leave these files
 
         self._check_fitted()
         save_stage_files(self, Path(directory))

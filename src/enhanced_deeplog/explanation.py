@@ -80,7 +80,7 @@ def reasons_of(
     """Which share of the score each reason carries.
 
     Args:
-        rarities: Of counts, largest surprise and accumulated surprise, nats, float64 (3,).
+        rarities: Of each kind of evidence, counts first, nats, float64 (4,).
         surprise: Of each event, nats, float64 (T,).
         unseen: Whether the base model never saw it, bool (T,).
         is_end: Whether it is END, bool (T,).

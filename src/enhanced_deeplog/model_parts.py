@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
-from enhanced_deeplog.config import Config
-from enhanced_deeplog.errors import BundleError
+from enhanced_deeplog.config import Block, Config, SessionConfig
+from enhanced_deeplog.errors import BundleError, UsageError
 from enhanced_deeplog.events import EventVocabulary
 from enhanced_deeplog.findings import AnomalyClass
 from enhanced_deeplog.learning.anomaly_classes import ClassCentres
 from enhanced_deeplog.learning.anomaly_score import KnownCounts, SessionScore
+from enhanced_deeplog.learning.calibration import N_QUANTILES
 from enhanced_deeplog.learning.features import FeatureSpace
 from enhanced_deeplog.learning.scoring import OnnxNetwork
+from enhanced_deeplog.logs.session_keys import session_key_of
 from enhanced_deeplog.logs.sessions import PauseLimits, SessionRules
 from enhanced_deeplog.logs.templates import TemplateMiner
 from enhanced_deeplog.model_card import model_card
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelParts", "parts_of", "restore"]
 
+Arrays = Mapping[str, npt.NDArray[Any]]
+Float64s = npt.NDArray[np.float64]
+
+_POPULATIONS = {True: "keyed", False: "unkeyed"}  # sessions made by a key, and those without
 
 @dataclass(frozen=True)
 class ModelParts:
@@ -57,7 +64,8 @@ def parts_of(model: EnhancedDeepLog) -> ModelParts:
         },
         "score": {
             "smoothing": detection.scorer.smoothing,
-            "calibration": detection.score.to_json(),
+            "calibration": {_POPULATIONS[keyed]: score.to_json() for keyed, score in detection.scores.items()},
+            "drift": detection.drift,
             "prior": kinds.prior,
             "temperature": kinds.temperature,
         },
@@ -87,73 +95,156 @@ def restore(model: EnhancedDeepLog, parts: ModelParts) -> None:
     """Give an empty model everything that a fitted one knows.
 
     Raises:
-        BundleError: If a part doesn't fit the others.
+        BundleError: If a part isn't what this version writes, or doesn't fit the others.
     """
     documents, statistics = parts.documents, parts.tensors["statistics"]
     model.config = Config.of(documents["config"], where="the bundle's config")
     model.miner = TemplateMiner.from_json(documents["templates"])
-    model.vocabulary = EventVocabulary(tuple(documents["vocabulary"]))
-    model.session_rules = SessionRules(**documents["sessions"]["rules"])
+    texts = documents["vocabulary"]
+    _expect(isinstance(texts, list) and all(isinstance(t, str) for t in texts), "vocabulary", "a list of texts", texts)
+    model.vocabulary = EventVocabulary(tuple(texts))
+    model.session_rules = _session_rules(documents["sessions"]["rules"])
+    n_events = len(model.vocabulary)
     pauses = documents["sessions"]["pauses"]
-    model.pause_limits = {unit: PauseLimits.from_json(limits) for unit, limits in pauses.items()}
+    model.pause_limits = {unit: _pause_limits(unit, limits, n_events) for unit, limits in pauses.items()}
     model.summary = documents["summary"]
 
-    n_events = len(model.vocabulary)
-    for name in ("known_events", "known_scale"):
-        _expect_shape(name, statistics[name], (n_events,))
-    for name in ("known_whole", "known_any"):
-        _expect_shape(name, statistics[name], (None, n_events))
-    for limits in model.pause_limits.values():
-        _expect_shape("the pauses", limits.ended_after, (n_events,))
     score = documents["score"]
     scorer = BaseScorer(
         OnnxNetwork(parts.networks["base_model"]),
-        statistics["known_events"],
-        float(score["smoothing"]),
+        _array(statistics, "known_events", (n_events,), np.bool_),
+        _number(score, "smoothing", least=0.0, most=1.0),
         model.config.learning.window_size,
     )
-    logits, state = scorer.network.run(windows=np.zeros((1, scorer.window_size), dtype=np.int64))
-    _expect_shape("the prediction of the base model", logits, (1, n_events))
-    _expect_shape("normal_state", statistics["normal_state"], (state.shape[1],))
-    calibration = SessionScore.from_json(score["calibration"])
-    known = KnownCounts(statistics["known_whole"], statistics["known_any"], statistics["known_scale"])
     by_size = {
         size: replace(scorer, network=OnnxNetwork(parts.networks[f"base_model_{size}"]), window_size=size)
         for size in model.config.features.window_sizes
         if size != scorer.window_size
     }
+    for one in (scorer, *by_size.values()):
+        logits, state = one.network.run(windows=np.zeros((1, one.window_size), dtype=np.int64))
+        _array({"the prediction of a base model": logits}, "the prediction of a base model", (1, n_events), np.float32)
+        _array({"the hidden state": state}, "the hidden state", (1, model.config.learning.hidden_size), np.float32)
+    _expect(set(score["calibration"]) <= set(_POPULATIONS.values()), "score.calibration", "keyed, unkeyed or both", score)
+    scores = {k: _calibration(score["calibration"][n]) for k, n in _POPULATIONS.items() if n in score["calibration"]}
+    _number(score, "drift", least=0.0)
     model.detection = Detection(
-        scorer, by_size, known, calibration, parts.tensors["base_model"], [], np.zeros(0), statistics["normal_state"]
+        scorer,
+        by_size,
+        _known_counts(statistics, "", n_events),
+        scores,
+        float(score["drift"]),
+        _weights(parts, "base_model"),
+        [],
+        _array(statistics, "normal_state", (model.config.learning.hidden_size,)),
     )
-    model.kinds = _kinds(model, parts, calibration.drift)
+    model.kinds = _kinds(model, parts, model.detection.drift)
+
+
+def _session_rules(data: Mapping[str, Any]) -> SessionRules:
+    try:
+        SessionConfig.model_validate(data, strict=True)  # rules and settings have the same names and ranges
+        if data["key"] is not None:
+            session_key_of(data["key"])
+        return SessionRules(**data)
+    except (ValidationError, UsageError, KeyError, TypeError) as error:
+        raise BundleError(f"In the bundle, sessions.rules can't be used: {error}") from None
+
+
+def _pause_limits(unit: str, data: Mapping[str, Any], n_events: int) -> PauseLimits:
+    name = f"sessions.pauses.{unit}"
+    _expect(unit in ("ns", "records") and data["unit"] == unit, name, 'of the unit "ns" or "records"', data["unit"])
+    for key, ticks in (("closed_after", [data["closed_after"]]), ("ended_after", data["ended_after"])):
+        good = isinstance(ticks, list) and all(type(t) is int and 0 <= t < 2**62 for t in ticks)
+        _expect(good, f"{name}.{key}", "whole numbers from 0", ticks)
+    limits = PauseLimits.from_json(data)
+    _array({name: limits.ended_after}, name, (n_events,), np.int64)
+    return limits
+
+
+def _calibration(data: Mapping[str, Any]) -> SessionScore:
+    calibration = SessionScore.from_json(data)
+    _number(data, "n_normal", least=1)
+    _array({"score.largest": calibration.largest}, "score.largest", (None,))
+    for kind, tail in (*calibration.tails.items(), ("combined", calibration.combined)):
+        name, written = f"score.{kind}", data["combined"] if kind == "combined" else data["tails"][kind]
+        quantiles = _array({name: tail.quantiles}, name, (N_QUANTILES,))
+        _expect(bool((np.diff(quantiles) >= 0).all()), name, "ascending quantiles", quantiles)
+        _number(written, "start")
+        _number(written, "share", least=0.0, most=1.0)
+        _number(written, "scale", least=0.0)
+        _number(written, "n_tail", least=1)
+    return calibration
 
 
 def _kinds(model: EnhancedDeepLog, parts: ModelParts, drift: float) -> Kinds:
     documents, statistics = parts.documents, parts.tensors["statistics"]
     classes = tuple(_anomaly_class(data) for data in documents["classes"])
-    prior = float(documents["score"]["prior"])
+    ids = [c.id for c in classes]
+    _expect(ids == [*range(1, len(ids) + 1)], "classes", "numbered from 1", ids)
+    prior = _number(documents["score"], "prior", least=0.0, most=1.0)
     if not classes:
         return Kinds(prior=prior)
-    prefix = "space."
-    arrays = {name.removeprefix(prefix): a for name, a in statistics.items() if name.startswith(prefix)}
-    space = FeatureSpace.from_parts(arrays, drift)
     features = model.config.features
-    _expect_shape("centres", statistics["centres"], (len(classes), space.width(features.for_clustering)))
-    _expect_shape("radii", statistics["radii"], (len(classes),))
+    space = _feature_space(model, statistics, drift)
+    width = space.width(features.for_clustering)
+    radii = _array(statistics, "radii", (len(classes),))
+    _expect(bool((radii > 0).all()), "radii", "above 0", radii)
     network = OnnxNetwork(parts.networks["classifier"])
     windows = np.zeros((1, model.config.learning.window_size), dtype=np.int64)
     inputs = np.zeros((1, space.width(features.for_classifier)), dtype=np.float32)
     _, logits = network.run(windows=windows, features=inputs)
-    _expect_shape("the classes of the classifier", logits, (1, 1 + len(classes)))
+    said = "the prediction of the classifier"
+    _array({said: logits}, said, (1, 1 + len(classes)), np.float32)
     return Kinds(
         classes=classes,
         space=space,
-        centres=ClassCentres(statistics["centres"], statistics["radii"]),
+        centres=ClassCentres(_array(statistics, "centres", (len(classes), width)), radii),
         network=network,
-        temperature=float(documents["score"]["temperature"]),
+        temperature=_number(documents["score"], "temperature", least=0.0),
         prior=prior,
-        state=parts.tensors["classifier"],
+        state=_weights(parts, "classifier"),
     )
+
+
+def _feature_space(model: EnhancedDeepLog, statistics: Arrays, drift: float) -> FeatureSpace:
+    """The scales of exactly the blocks that the settings ask for, each as wide as the vocabulary makes it."""
+    n_events, hidden_size = len(model.vocabulary), model.config.learning.hidden_size
+    features = model.config.features
+    transitions = _array(statistics, "space.transitions", (None, 2), np.int64)
+    _expect(bool(((transitions >= 0) & (transitions < n_events)).all()), "space.transitions", "event ids", transitions)
+    others = {*features.window_sizes} - {model.config.learning.window_size}
+    widths: dict[Block, int] = {
+        "surprise_profile": n_events + 1,
+        "count_deviation": n_events,
+        "deviation": 4,
+        "statistics": 4,
+        "event_counts": n_events,
+        "transitions": len(transitions),
+        "hidden_state": hidden_size,
+        "perturbation": hidden_size + 1,
+        "window_sizes": 1 + len(others) * (n_events + 1),
+    }
+    shift: dict[str, Float64s] = {}
+    scale: dict[str, Float64s] = {}
+    for block in dict.fromkeys((*features.for_clustering, *features.for_classifier)):
+        shift[block] = _array(statistics, f"space.shift.{block}", (widths[block],))
+        scale[block] = _array(statistics, f"space.scale.{block}", (widths[block],))
+        _expect(bool((scale[block] > 0).all()), f"space.scale.{block}", "above 0", scale[block])
+    known = _known_counts(statistics, "space.", n_events)
+    normal_state = _array(statistics, "space.normal_state", (hidden_size,))
+    return FeatureSpace(known, drift, normal_state, transitions, shift, scale)
+
+
+def _known_counts(statistics: Arrays, prefix: str, n_events: int) -> KnownCounts:
+    whole, some = (_array(statistics, f"{prefix}known_{name}", (None, n_events)) for name in ("whole", "any"))
+    _expect(len(whole) > 0 and len(some) > 0, f"{prefix}known_whole and known_any", "of one session at least", 0)
+    return KnownCounts(whole, some, _array(statistics, f"{prefix}known_scale", (n_events,)))
+
+
+def _weights(parts: ModelParts, network: str) -> Arrays:
+    weights = parts.tensors[network]
+    return {name: _array(weights, name, array.shape, np.float32) for name, array in weights.items()}
 
 
 def _anomaly_class(data: Mapping[str, Any]) -> AnomalyClass:
@@ -161,9 +252,39 @@ def _anomaly_class(data: Mapping[str, Any]) -> AnomalyClass:
     return AnomalyClass(**{**data, "templates": templates})
 
 
-def _expect_shape(name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...]) -> None:
+def _array(
+    arrays: Mapping[str, npt.NDArray[Any]],
+    name: str,
+    shape: tuple[int | None, ...],
+    dtype: npt.DTypeLike = np.float64,
+) -> npt.NDArray[Any]:
+    """An array of a bundle, if it has this shape (None: any length) and type and is finite."""
+    if name not in arrays:
+        raise BundleError(f"In the bundle, {name} is missing.")
+    array = arrays[name]
     fits = len(array.shape) == len(shape) and all(
         want is None or got == want for got, want in zip(array.shape, shape, strict=True)
     )
-    if not fits:
-        raise BundleError(f"In the bundle, {name} must have the shape {shape}; it has {array.shape}.")
+    if not fits or array.dtype != dtype:
+        raise BundleError(
+            f"In the bundle, {name} must have the shape {shape} and the type {np.dtype(dtype)}; "
+            f"it has {array.shape} and {array.dtype}."
+        )
+    if not np.isfinite(array).all():
+        raise BundleError(f"In the bundle, {name} must be finite; it holds NaN or infinity.")
+    return array
+
+
+def _number(data: Mapping[str, Any], name: str, *, least: float = -np.inf, most: float = np.inf) -> float:
+    """A number of a bundle between two bounds; 0 as the least is left out: nothing here may be 0."""
+    value = data.get(name)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = float(value) if is_number else np.nan  # type: ignore[arg-type]  # checked in the line above
+    good = np.isfinite(number) and least <= number <= most and not number == least == 0
+    _expect(bool(good), name, f"a number from {least} to {most}", value)
+    return number
+
+
+def _expect(good: bool, name: str, expected: str, came: object) -> None:
+    if not good:
+        raise BundleError(f"In the bundle, {name} must be {expected}; got {str(came)[:200]}.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +13,14 @@ import numpy.typing as npt
 
 from enhanced_deeplog.config import Config
 from enhanced_deeplog.errors import TooFewSessionsError
-from enhanced_deeplog.events import FIRST_TEMPLATE, PADDING, UNKNOWN
-from enhanced_deeplog.learning.anomaly_score import KnownCounts, SessionScore, accumulated_surprise, per_session_max
+from enhanced_deeplog.events import END, FIRST_TEMPLATE, PADDING, UNKNOWN
+from enhanced_deeplog.learning.anomaly_score import (
+    EVIDENCE,
+    KnownCounts,
+    SessionScore,
+    accumulated_surprise,
+    per_session_max,
+)
 from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.learning.scoring import OnnxNetwork, WindowScores, score_windows
 from enhanced_deeplog.logs.sessions import Sessions
@@ -88,6 +96,7 @@ def _scored(sessions: Sessions, scores: WindowScores, inverse: Int64s, unseen: B
         hidden_state=scores.hidden_state,
         pair=inverse,
         is_open=is_open,
+        keyed=sessions.table["keyed"].to_numpy(),
         n_events=n_events,
     )
 
@@ -100,20 +109,21 @@ class Detection:
         scorer: The base model, trained on all normal sessions.
         by_size: Base models of further window sizes, for features alone.
         known: Their counts.
-        score: Calibrated on sessions that the network which scored them never saw.
+        scores: Calibrated on sessions that the network which scored them never saw; apart for sessions made by a
+            key (True) and sessions without (False), where there are enough of them.
+        drift: Surprise that an event of a normal session may have, nats.
         state: Weights of the base model, for the bundle.
         reports: Loss of each epoch of the final training.
-        normal_scores: Score of each normal session, cross-fitted, float64 (S,).
         normal_state: Mean hidden state of normal windows, float64 (H,).
     """
 
     scorer: BaseScorer
     by_size: Mapping[int, BaseScorer]
     known: KnownCounts
-    score: SessionScore
+    scores: Mapping[bool, SessionScore]
+    drift: float
     state: Mapping[str, npt.NDArray[Any]]
     reports: list[Any]
-    normal_scores: Float64s
     normal_state: Float64s
 
     def look_at(self, sessions: Sessions) -> ScoredSessions:
@@ -128,7 +138,27 @@ class Detection:
 
     def evidence(self, scored: ScoredSessions) -> dict[str, Float64s]:
         """Each kind of evidence of each session, float64 (S,)."""
-        return _evidence(scored, self.known.novelty(scored.counts, scored.is_open), self.score.drift)
+        return _evidence(scored, self.known.novelty(scored.counts, scored.is_open), self.drift)
+
+    def judge(self, scored: ScoredSessions, alarm_rate: float) -> tuple[Float64s, Float64s, Float64s]:
+        """How odd each session is.
+
+        A kind of session of which `fit` saw too few normal ones can't be judged: it scores 0.
+
+        Returns:
+            rarities: Of each kind of evidence, float64 (S, 4), nats.
+            scores: One normal session in exp(score) is at least this odd, float64 (S,).
+            thresholds: A higher score is abnormal, float64 (S,).
+        """
+        evidence = self.evidence(scored)
+        rarities, scores = np.zeros((len(scored), len(EVIDENCE))), np.zeros(len(scored))
+        thresholds = np.full(len(scored), -np.log(alarm_rate))
+        for keyed, score in self.scores.items():
+            rows = np.flatnonzero(scored.keyed == keyed)
+            of_kind = {kind: values[rows] for kind, values in evidence.items()}
+            rarities[rows], scores[rows] = score.rarities(of_kind), score.score(of_kind)
+            thresholds[rows] = score.threshold(alarm_rate)
+        return rarities, scores, thresholds
 
 
 def _evidence(scored: ScoredSessions, novelty: Float64s, drift: float) -> dict[str, Float64s]:
@@ -136,11 +166,19 @@ def _evidence(scored: ScoredSessions, novelty: Float64s, drift: float) -> dict[s
         "counts": novelty,
         "largest_surprise": per_session_max(scored.surprise, scored.starts),
         "accumulated_surprise": accumulated_surprise(scored.surprise, scored.starts, drift),
+        "end_surprise": np.where(scored.event_ids[scored.starts[1:] - 1] == END, scored.surprise[scored.starts[1:] - 1], 0.0),
     }
 
 
 def fit_detection(
-    sessions: Sessions, normal: Bools, config: Config, n_events: int, *, clean_share: float, progress: Progress
+    sessions: Sessions,
+    normal: Bools,
+    config: Config,
+    n_events: int,
+    *,
+    clean_share: float,
+    workers: int,
+    progress: Progress,
 ) -> Detection:
     """Learn normal behaviour, and how odd normal sessions look to a network that never saw them.
 
@@ -150,6 +188,7 @@ def fit_detection(
         config: Settings.
         n_events: Size of the vocabulary (V).
         clean_share: Share of the sessions trusted to be normal; see `SessionScore.fit`.
+        workers: Networks trained side by side; the result is the same with any number.
         progress: Told the stage and the share done.
 
     Raises:
@@ -157,40 +196,30 @@ def fit_detection(
     """
     n_normal = int(normal.sum())
     if n_normal < LEAST_SESSIONS:
-        raise TooFewSessionsError(
-            f"Learning normal behaviour needs at least {LEAST_SESSIONS} normal sessions; {n_normal} came. Give a longer "
-            "log, or check the session key: 'enhanced-deeplog inspect' shows how the log is cut into sessions."
-        )
-    sizes = [size for size in config.features.window_sizes if size != config.learning.window_size]
-    rounds = config.detection.n_folds + 1 + len(sizes)
-    scored = _cross_fit(
-        sessions, normal, config, n_events, lambda text, share: progress(text, share * config.detection.n_folds / rounds)
-    )
+        raise TooFewSessionsError(_too_few(n_normal))
+    size = config.learning.window_size
+    others = [other for other in config.features.window_sizes if other != size]
+    fold = _folds(normal, config)
+    jobs = [
+        *_fold_jobs(normal, fold, config),
+        *(_Training(normal, config.seed, window_size) for window_size in (size, *others)),
+    ]
+    trained = _train_all(sessions, jobs, config, n_events, workers=workers, progress=progress, stage="learning normal behaviour")
+    n_folds = len(jobs) - 1 - len(others)
+    scored = _stitch(sessions, fold, [one.scorer for one in trained[:n_folds]])
     known, novelty = KnownCounts.fit(scored.counts, scored.is_open, seed=config.seed)
     drift = float(scored.surprise.mean() + scored.surprise.std())
-    evidence = _evidence(scored, novelty, drift)
-    score = SessionScore.fit(evidence, drift=drift, clean_share=clean_share)
-
-    def train(size: int, done: int) -> tuple[BaseScorer, dict[str, npt.NDArray[Any]], list[Any]]:
-        learning = config.learning.model_copy(update={"window_size": size})
-        return _train(
-            sessions,
-            normal,
-            config.model_copy(update={"learning": learning}),
-            n_events,
-            seed=config.seed,
-            progress=lambda share: progress("learning normal behaviour", (done + share) / rounds),
-        )
-
-    scorer, state, reports = train(config.learning.window_size, config.detection.n_folds)
-    by_size = {size: train(size, rounds - len(sizes) + i)[0] for i, size in enumerate(sizes)}
-    final = scorer.score(sessions)
-    used = normal[final.session]
-    normal_state = final.hidden_state[final.pair[used]].astype(np.float64).mean(axis=0)
-    return Detection(scorer, by_size, known, score, state, reports, score.score(evidence), normal_state)
+    scores = _fit_scores(scored, _evidence(scored, novelty, drift), clean_share)
+    if not scores:
+        raise TooFewSessionsError(_too_few(n_normal))
+    final = trained[n_folds]
+    by_size = {other: one.scorer for other, one in zip(others, trained[n_folds + 1 :], strict=True)}
+    hidden = final.scorer.score(sessions)
+    normal_state = hidden.hidden_state[hidden.pair[normal[hidden.session]]].astype(np.float64).mean(axis=0)
+    return Detection(final.scorer, by_size, known, scores, drift, final.state, final.reports, normal_state)
 
 
-def presume_normal(sessions: Sessions, config: Config, n_events: int, *, progress: Progress) -> Bools:
+def presume_normal(sessions: Sessions, config: Config, n_events: int, *, workers: int, progress: Progress) -> Bools:
     """Which sessions of a log of unknown content to learn normal behaviour from, bool (S,).
 
     Each session is scored by a network that never saw it; what looks rare among the others is left out.
@@ -198,48 +227,124 @@ def presume_normal(sessions: Sessions, config: Config, n_events: int, *, progres
     everything = np.ones(len(sessions), dtype=np.bool_)
     if len(sessions) < LEAST_SESSIONS:
         return everything
-    quick = config.model_copy(update={"detection": config.detection.model_copy(update={"n_folds": 2})})
-    scored = _cross_fit(sessions, everything, quick, n_events, progress)
+    detection = config.detection.model_copy(update={"n_folds": 2})
+    learning = config.learning.model_copy(update={"epochs": max(config.learning.epochs // 2, 1)})  # a first look
+    two_folds = config.model_copy(update={"detection": detection, "learning": learning})
+    fold = _folds(everything, two_folds)
+    jobs = _fold_jobs(everything, fold, two_folds)
+    trained = _train_all(
+        sessions, jobs, two_folds, n_events, workers=workers, progress=progress, stage="telling usual from rare"
+    )
+    scored = _stitch(sessions, fold, [one.scorer for one in trained])
     _, novelty = KnownCounts.fit(scored.counts, scored.is_open, seed=config.seed)
     drift = float(scored.surprise.mean() + scored.surprise.std())
     evidence = _evidence(scored, novelty, drift)
-    score = SessionScore.fit(evidence, drift=drift, clean_share=_CLEAN_SHARE)
-    return score.score(evidence) < _PRESUMED_RARITY
+    presumed = everything
+    for keyed, score in _fit_scores(scored, evidence, _CLEAN_SHARE).items():
+        rows = scored.keyed == keyed
+        presumed[rows] = score.score({kind: values[rows] for kind, values in evidence.items()}) < _PRESUMED_RARITY
+    return presumed
 
 
-def _cross_fit(sessions: Sessions, chosen: Bools, config: Config, n_events: int, progress: Progress) -> ScoredSessions:
-    """Score each chosen session by a network trained on the other folds.
+def _fit_scores(scored: ScoredSessions, evidence: Mapping[str, Float64s], clean_share: float) -> dict[bool, SessionScore]:
+    """Calibrate sessions with a key and sessions without apart; those of which there are too few not at all."""
+    scores = {}
+    for keyed in (True, False):
+        rows = scored.keyed == keyed
+        if rows.sum() >= LEAST_SESSIONS:
+            of_kind = {kind: values[rows] for kind, values in evidence.items()}
+            scores[keyed] = SessionScore.fit(of_kind, clean_share=clean_share)
+    return scores
+
+
+def _too_few(n_normal: int) -> str:
+    return (
+        f"Learning normal behaviour needs at least {LEAST_SESSIONS} normal sessions; {n_normal} came. Give a longer "
+        "log, or check the session key: 'enhanced-deeplog inspect' shows how the log is cut into sessions."
+    )
+
+
+@dataclass(frozen=True)
+class _Training:
+    """One base model to train: on which sessions, bool (S,), from which seed, with which window size."""
+
+    chosen: Bools
+    seed: int
+    window_size: int
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What came of it: the model as it scores, its weights, its losses."""
+
+    scorer: BaseScorer
+    state: dict[str, npt.NDArray[Any]]
+    reports: list[Any]
+
+
+def _folds(chosen: Bools, config: Config) -> Int64s:
+    """The fold of each chosen session, -1 for the others, int64 (S,)."""
+    n_chosen = int(chosen.sum())
+    fold = np.full(len(chosen), -1)
+    fold[chosen] = np.random.default_rng(config.seed).permutation(n_chosen) % min(config.detection.n_folds, n_chosen)
+    return fold
+
+
+def _fold_jobs(chosen: Bools, fold: Int64s, config: Config) -> list[_Training]:
+    folds = range(int(fold.max()) + 1)
+    return [_Training(chosen & (fold != k), config.seed + 1 + k, config.learning.window_size) for k in folds]
+
+
+def _stitch(sessions: Sessions, fold: Int64s, scorers: list[BaseScorer]) -> ScoredSessions:
+    """Score each session by the network that never saw it.
 
     Returns:
-        The chosen sessions, in their order. Hidden states are not comparable between networks and are left out.
+        The sessions that have a fold, in their order. Hidden states are not comparable between networks and are
+        left out.
     """
-    n_folds = min(config.detection.n_folds, int(chosen.sum()))
-    fold = np.full(len(sessions), -1)
-    fold[chosen] = np.random.default_rng(config.seed).permutation(int(chosen.sum())) % n_folds
     of_event = fold[np.repeat(np.arange(len(sessions)), np.diff(sessions.starts))]
-    surprise, rank = np.zeros(len(of_event)), np.zeros(len(of_event), dtype=np.int64)
-    unseen = np.zeros(len(of_event), dtype=np.bool_)
-    for k in range(n_folds):
-        scorer, _, _ = _train(
-            sessions,
-            chosen & (fold != k),
-            config,
-            n_events,
-            seed=config.seed + 1 + k,
-            progress=lambda share, k=k: progress("calibrating on held-out sessions", (k + share) / n_folds),  # type: ignore[misc]  # mypy can't infer a lambda's default
-        )
-        scored = scorer.score(sessions)
-        held_out = of_event == k
-        surprise[held_out], rank[held_out] = scored.surprise[held_out], scored.rank[held_out]
-        unseen[held_out] = scored.unseen[held_out]
-    stitched = replace(scored, surprise=surprise, rank=rank, unseen=unseen, hidden_state=np.zeros((1, 0), np.float32))
-    stitched = replace(stitched, pair=np.zeros(len(of_event), dtype=np.int64))
-    return stitched.take(np.flatnonzero(chosen))
+    parts = [scorer.score(sessions) for scorer in scorers]
+    held_out = np.maximum(of_event, 0)
+    rows = np.arange(len(of_event))
+    stitched = replace(
+        parts[0],
+        surprise=np.stack([part.surprise for part in parts])[held_out, rows],
+        rank=np.stack([part.rank for part in parts])[held_out, rows],
+        unseen=np.stack([part.unseen for part in parts])[held_out, rows],
+        hidden_state=np.zeros((1, 0), dtype=np.float32),
+        pair=np.zeros(len(of_event), dtype=np.int64),
+    )
+    return stitched.take(np.flatnonzero(fold >= 0))
+
+
+def _train_all(
+    sessions: Sessions, jobs: list[_Training], config: Config, n_events: int, *, workers: int, progress: Progress, stage: str
+) -> list[_Trained]:
+    """Train base models side by side, in threads: torch computes without Python's lock."""
+    done = [0.0] * len(jobs)
+    stop = threading.Event()
+
+    def train(i: int) -> _Trained:
+        def report(share: float) -> None:
+            if stop.is_set():
+                raise CancelledError
+            done[i] = share
+            progress(stage, sum(done) / len(done))
+
+        return _train(sessions, jobs[i], config, n_events, progress=report)
+
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        try:
+            return list(pool.map(train, range(len(jobs))))
+        except BaseException:  # Ctrl-C, too: the threads end with their epoch
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _train(
-    sessions: Sessions, chosen: Bools, config: Config, n_events: int, *, seed: int, progress: Callable[[float], None]
-) -> tuple[BaseScorer, dict[str, npt.NDArray[Any]], list[Any]]:
+    sessions: Sessions, job: _Training, config: Config, n_events: int, *, progress: Callable[[float], None]
+) -> _Trained:
     """Train one base model on the chosen sessions; a part of them is held out to stop by."""
     import torch  # scoring needs no torch; only fitting comes here
 
@@ -249,31 +354,31 @@ def _train(
     of_event = np.repeat(np.arange(len(sessions)), np.diff(sessions.starts))
     known = np.zeros(n_events, dtype=np.bool_)
     known[:FIRST_TEMPLATE] = True
-    known[np.unique(sessions.event_ids[chosen[of_event]])] = True
-    scorer = BaseScorer(OnnxNetwork(b""), known, 0.0, learning.window_size)
+    known[np.unique(sessions.event_ids[job.chosen[of_event]])] = True
+    scorer = BaseScorer(OnnxNetwork(b""), known, 0.0, job.window_size)
 
-    rows = np.flatnonzero(chosen)
+    rows = np.flatnonzero(job.chosen)
     held_out = np.zeros(len(sessions), dtype=np.bool_)
     n_held_out = max(1, round(len(rows) * learning.validation_share))
-    held_out[np.random.default_rng(seed).permutation(rows)[:n_held_out]] = True
+    held_out[np.random.default_rng(job.seed).permutation(rows)[:n_held_out]] = True
     windows, next_events = scorer.windows(sessions), scorer.as_known(sessions.event_ids)
 
     def examples(which: Bools) -> WindowSet:
         pairs = distinct_windows(windows[which[of_event]], next_events[which[of_event]])
         return WindowSet(pairs.windows, pairs.next_events, pairs.counts)
 
-    training, validation = examples(chosen & ~held_out), examples(held_out)
+    training, validation = examples(job.chosen & ~held_out), examples(held_out)
     network, reports = fit_base_model(
         training,
         validation,
         n_events=n_events,
         config=learning,
-        seed=seed,
+        seed=job.seed,
         on_epoch=lambda report: progress(min(report.epoch / learning.epochs, 1.0)),
     )
-    example = {"windows": torch.zeros(2, learning.window_size, dtype=torch.int64)}
+    example = {"windows": torch.zeros(2, job.window_size, dtype=torch.int64)}
     model = export_onnx(network, example, ["logits", "hidden_state"])
     # Nothing can be known to be rarer than one in all that was seen.
     smoothing = 1.0 / (int(training.counts.sum()) + 1)
     state = {name: value.numpy() for name, value in network.state_dict().items()}
-    return BaseScorer(OnnxNetwork(model), known, smoothing, learning.window_size), state, reports
+    return _Trained(replace(scorer, network=OnnxNetwork(model), smoothing=smoothing), state, reports)

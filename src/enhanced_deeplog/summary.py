@@ -32,7 +32,9 @@ def summarise(
         usual: Which of them were learnt from, bool (S,).
         mixed: The sessions that were searched for kinds, or None.
     """
-    threshold = model.detection.score.threshold(model.config.detection.alarm_rate)
+    # Of the sessions that matter most: those with a key, where there are such.
+    score = model.detection.scores.get(True) or model.detection.scores[False]
+    threshold = score.threshold(model.config.detection.alarm_rate)
     sets = [learnt_from] if mixed is None or mixed is learnt_from else [learnt_from, mixed]
     table = learnt_from.table
     without_key = table.filter(~table["keyed"])["n_records"].sum() / max(int(table["n_records"].sum()), 1)
@@ -52,8 +54,7 @@ def summarise(
         "share_without_key": float(without_key),
         "threshold": threshold,
         "alarm_rate": model.config.detection.alarm_rate,
-        "alarm_rate_interval": list(detection.score.combined.interval(threshold)),
-        "alarms_among_normal": int((detection.normal_scores > threshold).sum()),
+        "alarm_rate_interval": list(score.combined.interval(threshold)),
         "epochs": len(detection.reports),
         "losses": [[r.epoch, r.loss, r.validation_loss] for r in detection.reports],
         "n_abnormal": kinds.n_abnormal,
@@ -81,6 +82,9 @@ def _notes(model: EnhancedDeepLog, mixed: Sessions | None, without_key: float) -
             f"{model.kinds.n_abnormal} sessions deviate, too few alike to make a kind (at least {least}); "
             "they stay unknown."
         )
-    if without_key > 0:
-        notes.append(f"{without_key:.1%} of the records have no session key; they became sessions by origin and time.")
+    if 0 < without_key < 1:
+        judged = "" if False in model.detection.scores else " Too few to learn from: they are not judged."
+        notes.append(
+            f"{without_key:.1%} of the records have no session key; they became sessions by origin and time.{judged}"
+        )
     return notes

@@ -60,9 +60,9 @@ class Verdicts:
 
     Attributes:
         scored: The sessions.
-        rarities: Of each kind of evidence, float64 (S, 3).
+        rarities: Of each kind of evidence, float64 (S, 4).
         scores: float64 (S,).
-        threshold: A higher score is abnormal.
+        thresholds: A higher score is abnormal, float64 (S,).
         classes: 0 normal, -1 unknown, int64 (S,).
         confidence: float64 (S,).
         probabilities: Of normal, class 1 to C, and unknown, float64 (S, C + 2).
@@ -71,7 +71,7 @@ class Verdicts:
     scored: ScoredSessions
     rarities: Float64s
     scores: Float64s
-    threshold: float
+    thresholds: Float64s
     classes: Int64s
     confidence: Float64s
     probabilities: Float64s
@@ -124,12 +124,12 @@ class Kinds:
 
     def judge(self, scored: ScoredSessions, detection: Detection, config: Config) -> Verdicts:
         """Detection decides whether a session is abnormal; the classifier decides which kind it is."""
-        rarities, scores, threshold, is_anomaly = _detect(scored, detection, config)
+        rarities, scores, thresholds, chance = _detect(scored, detection, config)
+        is_anomaly = scores > thresholds
         rows = np.flatnonzero(is_anomaly)
         within = self._class_probabilities(scored.take(rows), config) if len(rows) else np.zeros((0, 0))
         n_classes = len(self.classes)
         # How probable it is that a normal session looks this odd, against that an abnormal one is here.
-        chance = np.exp(-np.maximum(detection.score.score(detection.evidence(scored)), 0.0))
         false_alarm = chance / (chance + self.prior)
         probabilities = np.zeros((len(scored), n_classes + 2))
         probabilities[:, 0] = false_alarm
@@ -143,7 +143,7 @@ class Kinds:
         classes[rows] = np.where(best == n_classes + 1, UNKNOWN_CLASS, best)
         column = np.where(classes == UNKNOWN_CLASS, n_classes + 1, classes)
         confidence = probabilities[np.arange(len(scored)), column]
-        return Verdicts(scored, rarities, scores, threshold, classes, confidence, probabilities)
+        return Verdicts(scored, rarities, scores, thresholds, classes, confidence, probabilities)
 
     def _class_probabilities(self, abnormal: ScoredSessions, config: Config) -> Float64s:
         """Probability of each class given that a session is abnormal; all 0 for one like no known class."""
@@ -156,16 +156,16 @@ class Kinds:
         return np.where(unknown[:, None], 0.0, probability)
 
 
-def _detect(scored: ScoredSessions, detection: Detection, config: Config) -> tuple[Float64s, Float64s, float, Bools]:
-    evidence = detection.evidence(scored)
-    rarities = detection.score.rarities(evidence)
+def _detect(
+    scored: ScoredSessions, detection: Detection, config: Config
+) -> tuple[Float64s, Float64s, Float64s, Float64s]:
+    """Rarities (S, 4), scores and thresholds (S,), and the share of normal sessions that are at least as odd (S,)."""
+    rarities, scores, thresholds = detection.judge(scored, config.detection.alarm_rate)
+    chance = np.exp(-np.maximum(scores, 0.0))
     if config.detection.mode == "top_k":
         scores = np.maximum.reduceat(scored.rank, scored.starts[:-1]).astype(np.float64)
-        threshold = float(config.detection.top_k)
-    else:
-        scores = detection.score.score(evidence)
-        threshold = detection.score.threshold(config.detection.alarm_rate)
-    return rarities, scores, threshold, scores > threshold
+        thresholds = np.full(len(scores), float(config.detection.top_k))
+    return rarities, scores, thresholds, chance
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,8 @@ def fit_kinds(
         return Kinds()
     progress("finding kinds of anomaly", 0.0)
     scored = detection.look_at(sessions)
-    rarities, scores, _, is_anomaly = _detect(scored, detection, config)
+    rarities, scores, thresholds, _ = _detect(scored, detection, config)
+    is_anomaly = scores > thresholds
     prior = float(np.clip(is_anomaly.mean(), 0.001, 0.5))
     rows = np.flatnonzero(is_anomaly)
     if not len(rows):
@@ -226,7 +227,7 @@ def fit_kinds(
         abnormal,
         (*blocks, *config.features.for_classifier),
         known=detection.known,
-        drift=detection.score.drift,
+        drift=detection.drift,
         normal_state=detection.normal_state,
     )
     features = space.transform(abnormal, blocks)
@@ -324,7 +325,7 @@ def _name_classes(
 ) -> tuple[AnomalyClass, ...]:
     """Describe each class by its members."""
     n_classes = int(kinds.labels.max())
-    profile = surprise_profile(abnormal, detection.score.drift) ** 2  # rows of length 1: squares are shares
+    profile = surprise_profile(abnormal, detection.drift) ** 2  # rows of length 1: squares are shares
     members = [np.flatnonzero(kinds.labels == c) for c in range(1, n_classes + 1)]
     means = np.stack([profile[m].mean(axis=0) for m in members])[:, :-1]  # without the pooled place
     patterns = [_pattern(abnormal, i, rarities[rows[i]], detection) for i in range(len(abnormal))]
@@ -361,7 +362,7 @@ def _example_lines(sessions: Sessions, abnormal: ScoredSessions, session: int, t
 def _pattern(scored: ScoredSessions, session: int, rarities: Float64s, detection: Detection) -> Pattern:
     part = slice(int(scored.starts[session]), int(scored.starts[session + 1]))
     surprise, event_ids = scored.surprise[part], scored.event_ids[part]
-    weight = np.maximum(surprise - detection.score.drift, 0.0)
+    weight = np.maximum(surprise - detection.drift, 0.0)
     by_end = float(weight[event_ids == END].sum())
     total = float(rarities[0] + rarities[1:].max())
     return pattern_of(
@@ -369,7 +370,7 @@ def _pattern(scored: ScoredSessions, session: int, rarities: Float64s, detection
         surprise,
         scored.unseen[part],
         ended_early=by_end > 0.5 * float(weight.sum()) > 0,
-        drift=detection.score.drift,
+        drift=detection.drift,
         counts_share=float(rarities[0]) / max(total, 1e-12),
     )
 
@@ -409,7 +410,7 @@ def session_findings(
     """
     table = sessions.table[wanted].to_dicts()
     scored = verdicts.scored
-    drift = detection.score.drift
+    drift = detection.drift
     shown = {
         int(s): _evidence_places(scored, int(s), drift, _MAX_EVIDENCE)
         for s in wanted
@@ -426,7 +427,7 @@ def session_findings(
         abnormal = chosen != NORMAL
         lines = evidence.get(session, ())
         pattern = _pattern(scored, session, rarities, detection) if abnormal else None
-        score = float(verdicts.scores[session])
+        score, threshold = float(verdicts.scores[session]), float(verdicts.thresholds[session])
         findings.append(
             Finding(
                 schema_version=SCHEMA_VERSION,
@@ -441,14 +442,14 @@ def session_findings(
                 state=row["state"],
                 complete=row["ended"],
                 score=score,
-                threshold=verdicts.threshold,
+                threshold=threshold,
                 anomaly_class=chosen,
                 class_key=kinds.key(chosen),
                 class_name=kinds.name(chosen),
                 confidence=float(verdicts.confidence[session]),
                 class_probabilities={str(c): p for c, p in verdicts.class_probabilities(session).items()},
                 pattern=pattern,
-                severity=severity_of((e.severity for e in lines), score, verdicts.threshold) if abnormal else None,
+                severity=severity_of((e.severity for e in lines), score, threshold) if abnormal else None,
                 reasons=reasons_of(
                     rarities,
                     scored.surprise[part],

@@ -37,7 +37,7 @@ def demo(
         int, typer.Option("--records", metavar="N", min=1000, help="Length of the log.")
     ] = 60_000,
     json: Json = False,
-    workers: Workers = 1,
+    workers: Workers = 0,
 ) -> None:
     """Run the whole method on a simulated service with faults of known kinds, and compare."""
     from enhanced_deeplog.cli.fitting import check_training_packages

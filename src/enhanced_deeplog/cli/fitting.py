@@ -50,7 +50,7 @@ def fit(
     ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
-    workers: Workers = 1,
+    workers: Workers = 0,
 ) -> None:
     """Learn what is normal and which kinds of anomaly there are, and save it as a bundle.
 
@@ -91,7 +91,7 @@ def analyze(
     every_session: All = False,
     fail_on: FailOn = False,
     json: Json = False,
-    workers: Workers = 1,
+    workers: Workers = 0,
 ) -> None:
     """Learn from the files themselves, and report what is abnormal in them."""
     if output is not None:

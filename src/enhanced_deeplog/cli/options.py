@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enhanced_deeplog.cli.terminal import let_ctrl_c_end_reading
 from enhanced_deeplog.errors import UsageError
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Reading:
         """The records of these files, not yet read."""
         from enhanced_deeplog.logs.records import read_records
 
+        let_ctrl_c_end_reading()
         return read_records(
             *files,
             format=self.format,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +19,17 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-__all__ = ["Progress", "be_quiet", "message", "progress", "shown", "visible", "write_lines", "write_screen"]
+__all__ = [
+    "Progress",
+    "be_quiet",
+    "let_ctrl_c_end_reading",
+    "message",
+    "progress",
+    "shown",
+    "visible",
+    "write_lines",
+    "write_screen",
+]
 
 Progress = Callable[[str, float | None], None]  # what is being done, and which share of it is; None: unknown
 
@@ -83,6 +94,12 @@ def be_quiet() -> None:
     """Whoever read stdout has gone: let what is still buffered, and what comes, go nowhere."""
     with contextlib.suppress(OSError, ValueError, io.UnsupportedOperation):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def let_ctrl_c_end_reading() -> None:
+    """Polars, once loaded, catches Ctrl-C so that a read from a silent pipe goes on; let it end the read."""
+    if hasattr(signal, "siginterrupt"):  # not on Windows
+        signal.siginterrupt(signal.SIGINT, True)
 
 
 def _ignore(_stage: str, _share: float | None) -> None:

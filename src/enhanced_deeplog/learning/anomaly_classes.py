@@ -200,7 +200,9 @@ def _curve(
     config: ClusteringConfig,
     seed: int,
 ) -> tuple[NumberOfClasses, ...]:
-    numbers = range(2, min(config.max_classes, len(points) - 1) + 1)
+    # Each point a class of its own explains everything and nothing, unless each stands for enough equal sessions.
+    most = len(points) if sizes.min() >= config.min_class_size else len(points) - 1
+    numbers = range(2, min(config.max_classes, most) + 1)
     distance = _distances(points)
     stability = _stability(points, sizes, numbers, config, seed)
     total = _within(points, sizes, np.zeros(len(points), dtype=np.int64))

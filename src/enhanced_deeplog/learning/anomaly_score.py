@@ -1,4 +1,4 @@
-"""How odd a session is: the novelty of its counts, its largest surprise, and surprise that accumulates.
+"""How odd a session is: novelty of its counts, largest surprise, surprise that accumulates, surprise at its end.
 
 Each kind of evidence becomes a rarity among normal sessions; the rarest one speaks for the session.
 """
@@ -27,9 +27,9 @@ Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-EVIDENCE = ("counts", "largest_surprise", "accumulated_surprise")
+EVIDENCE = ("counts", "largest_surprise", "accumulated_surprise", "end_surprise")
 # Differences smaller than this mean nothing: half a typical step of a count, half a nat.
-LEAST_SCALE = {"counts": 0.5, "largest_surprise": 0.5, "accumulated_surprise": 0.5}
+LEAST_SCALE = dict.fromkeys(EVIDENCE, 0.5)
 
 _MAX_KNOWN = 4000  # distinct count vectors kept: beyond, the most frequent ones
 _COUNT_FLOOR = 0.1  # a count that never varied is taken to vary by a tenth
@@ -153,11 +153,13 @@ class KnownCounts:
             rows = np.flatnonzero(is_open == opened)
             if not len(rows):
                 continue
-            distinct, inverse, n_alike = np.unique(
-                counts[rows], axis=0, return_inverse=True, return_counts=True
-            )
-            # Judged by the others: a session with a twin is known without itself.
-            judged = np.flatnonzero(n_alike == 1) if leave_one_out else np.arange(len(distinct))
+            # Judged by the others: a session with a twin among them is known without itself. Those of an open one
+            # are all sessions, those of a whole one the whole ones.
+            among = counts if opened else counts[rows]
+            distinct, inverse, n_alike = np.unique(among, axis=0, return_inverse=True, return_counts=True)
+            inverse = inverse.ravel()[rows] if opened else inverse.ravel()
+            wanted = np.bincount(inverse, minlength=len(distinct)) > 0
+            judged = np.flatnonzero(wanted & (n_alike == 1) if leave_one_out else wanted)
             distances = np.zeros(len(distinct))
             distances[judged] = _nearest(
                 distinct[judged] * self.scale,
@@ -165,7 +167,7 @@ class KnownCounts:
                 only_excess=opened,
                 skip_itself=leave_one_out,
             )
-            novelty[rows] = distances[inverse.ravel()]
+            novelty[rows] = distances[inverse]
         return novelty
 
 
@@ -199,31 +201,29 @@ class SessionScore:
     Attributes:
         tails: Rarity of each kind of evidence.
         combined: Rarity of the rarest kind.
-        drift: For `accumulated_surprise`, nats.
         largest: The largest scores of the normal sessions, descending, float64 (at most 1000,).
         n_normal: How many normal sessions there were.
     """
 
     tails: Mapping[str, Tail]
     combined: Tail
-    drift: float
     largest: Float64s
     n_normal: int
 
     @classmethod
-    def fit(cls, evidence: Mapping[str, Float64s], *, drift: float, clean_share: float = 1.0) -> SessionScore:
+    def fit(cls, evidence: Mapping[str, Float64s], *, clean_share: float = 1.0) -> SessionScore:
         """Calibrate on sessions that nothing that scores them has seen.
 
         Args:
             evidence: Each kind of `EVIDENCE`, float64 (S,).
-            drift: What `accumulated_surprise` was computed with.
             clean_share: Share of the sessions taken to be normal; 1 where all are known to be.
         """
         tails = {kind: _fit_tail(evidence[kind], LEAST_SCALE[kind], clean_share) for kind in EVIDENCE}
         rarest = np.max([tails[kind].rarity(evidence[kind]) for kind in EVIDENCE], axis=0)
         combined = _fit_tail(rarest, 0.5, clean_share)
-        scores = np.sort(combined.rarity(rarest))[::-1]
-        return cls(tails, combined, drift, scores[:_N_LARGEST].copy(), len(scores))
+        # Where abnormal sessions may be among them, the largest scores contradict nothing.
+        scores = np.sort(combined.rarity(rarest))[::-1] if clean_share == 1.0 else np.zeros(0)
+        return cls(tails, combined, scores[:_N_LARGEST].copy(), len(rarest))
 
     def threshold(self, alarm_rate: float) -> float:
         """The score above which a session is abnormal.
@@ -236,7 +236,7 @@ class SessionScore:
         return max(float(-np.log(alarm_rate)), seen)
 
     def rarities(self, evidence: Mapping[str, Float64s]) -> Float64s:
-        """Rarity of each kind of evidence, float64 (S, 3), nats."""
+        """Rarity of each kind of evidence, float64 (S, 4), nats."""
         return np.stack([self.tails[kind].rarity(evidence[kind]) for kind in EVIDENCE], axis=1)
 
     def score(self, evidence: Mapping[str, Float64s]) -> Float64s:
@@ -246,7 +246,6 @@ class SessionScore:
     def to_json(self) -> dict[str, Any]:
         """As plain data, for the bundle."""
         return {
-            "drift": self.drift,
             "largest": self.largest.tolist(),
             "n_normal": self.n_normal,
             "combined": self.combined.to_json(),
@@ -258,7 +257,7 @@ class SessionScore:
         """The inverse of `to_json`."""
         tails = {kind: Tail.from_json(data["tails"][kind]) for kind in EVIDENCE}
         largest = np.asarray(data["largest"], dtype=np.float64)
-        return cls(tails, Tail.from_json(data["combined"]), float(data["drift"]), largest, int(data["n_normal"]))
+        return cls(tails, Tail.from_json(data["combined"]), largest, int(data["n_normal"]))
 
 
 def _fit_tail(values: Float64s, least_scale: float, clean_share: float) -> Tail:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Tail", "expected_calibration_error", "fit_temperature", "most_expected"]
+__all__ = ["N_QUANTILES", "Tail", "expected_calibration_error", "fit_temperature", "most_expected"]
 
 Float64s = npt.NDArray[np.float64]
 
-_N_QUANTILES = 257
+N_QUANTILES = 257
 _TRIMMED = 0.1
 # Mean of an exponential variable of scale 1 without its largest tenth.
 _TRIMMED_MEAN = 1.0 - _TRIMMED / (1.0 - _TRIMMED) * float(np.log(1.0 / _TRIMMED))
@@ -115,7 +115,7 @@ class Tail:
 
 
 def _quantiles(ordered: Float64s) -> Float64s:
-    return np.quantile(ordered, np.linspace(0.0, 1.0, _N_QUANTILES))
+    return np.quantile(ordered, np.linspace(0.0, 1.0, N_QUANTILES))
 
 
 def most_expected(mean: float, confidence: float = 0.975) -> int:
@@ -125,13 +125,11 @@ def most_expected(mean: float, confidence: float = 0.975) -> int:
         >>> most_expected(2.8)
         7
     """
-    term = total = float(np.exp(-mean))
-    count = 0
-    while total < confidence:
-        count += 1
-        term *= mean / count
-        total += term
-    return count
+    counts = np.arange(int(mean + 10.0 * np.sqrt(mean)) + 20)
+    # In logarithms: exp(-mean) itself is 0 from a mean of 746 on.
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(counts[1:]))])
+    chances = np.exp(counts * np.log(mean) - mean - factorials)
+    return int(np.searchsorted(np.cumsum(chances), confidence))
 
 
 def fit_temperature(logits: npt.NDArray[Any], classes: npt.NDArray[np.int64]) -> float:

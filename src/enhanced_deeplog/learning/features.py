@@ -44,6 +44,7 @@ class ScoredSessions:
         hidden_state: Of each distinct window, float32 (N, H).
         pair: Row of `hidden_state` of each event, int64 (M,).
         is_open: Whether more records may follow, bool (S,).
+        keyed: Whether a key made the session; those without one are another population, bool (S,).
         n_events: Size of the vocabulary (V).
         by_size: Surprise to base models of further window sizes, by window size.
     """
@@ -56,6 +57,7 @@ class ScoredSessions:
     hidden_state: Float32s
     pair: Int64s
     is_open: Bools
+    keyed: Bools
     n_events: int
     by_size: Mapping[int, Float64s] = field(default_factory=dict)
 
@@ -97,6 +99,7 @@ class ScoredSessions:
             hidden_state=self.hidden_state,
             pair=self.pair[rows],
             is_open=self.is_open[sessions] | (lengths < full),
+            keyed=self.keyed[sessions],
             n_events=self.n_events,
             by_size={size: surprise[rows] for size, surprise in self.by_size.items()},
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from torch import nn
 from enhanced_deeplog.config import LearningConfig
 from enhanced_deeplog.learning.training import EpochReport, one_thread, train
 
-__all__ = ["BaseDeepLogModel", "EventEncoder", "export_onnx", "fit_base_model", "the_device"]
+__all__ = ["BaseDeepLogModel", "EventEncoder", "StackedLSTM", "WindowSet", "export_onnx", "fit_base_model", "the_device"]
 
 Int64s = npt.NDArray[np.int64]
 
@@ -49,6 +50,37 @@ class EventEncoder(nn.Module):
         return encoded
 
 
+_TORCH_GLOBALS = threading.Lock()  # drawing weights and exporting use state that torch has only once
+
+
+class StackedLSTM(nn.Module):
+    """LSTM layers with dropout between them, drawn from a generator of their own.
+
+    torch's own stack draws dropout from the global generator: networks trained side by side would disturb each other.
+
+    Args:
+        input_size: Columns of the input.
+        config: `hidden_size`, `num_layers`, `dropout`.
+    """
+
+    def __init__(self, input_size: int, config: LearningConfig) -> None:
+        super().__init__()
+        sizes = [input_size, *[config.hidden_size] * (config.num_layers - 1)]
+        self.layers = nn.ModuleList(nn.LSTM(size, config.hidden_size, batch_first=True) for size in sizes)
+        self.dropout = config.dropout
+        self.generator: torch.Generator | None = None
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """float32 (N, W, E) -> states float32 (N, W, H)."""
+        states = inputs
+        for i, layer in enumerate(self.layers):
+            if i and self.training and self.dropout:
+                kept = torch.rand(states.shape, generator=self.generator, device=states.device) >= self.dropout
+                states = states * kept / (1.0 - self.dropout)
+            states, _ = layer(states)
+        return states
+
+
 class BaseDeepLogModel(nn.Module):
     """Predicts the next event of a window.
 
@@ -64,19 +96,12 @@ class BaseDeepLogModel(nn.Module):
     def __init__(self, n_events: int, config: LearningConfig) -> None:
         super().__init__()
         self.encoder = EventEncoder(n_events, config)
-        self.lstm = nn.LSTM(
-            self.encoder.size,
-            config.hidden_size,
-            config.num_layers,
-            dropout=config.dropout if config.num_layers > 1 else 0.0,
-            batch_first=True,
-        )
+        self.lstm = StackedLSTM(self.encoder.size, config)
         self.output = nn.Linear(config.hidden_size, n_events)
 
     def forward(self, windows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """int64 (N, W) -> logits float32 (N, V), hidden state float32 (N, H)."""
-        states, _ = self.lstm(self.encoder(windows))  # (N, W, H)
-        hidden_state = states[:, -1]
+        hidden_state = self.lstm(self.encoder(windows))[:, -1]  # (N, W, H) -> (N, H)
         return self.output(hidden_state), hidden_state
 
 
@@ -111,9 +136,11 @@ def fit_base_model(
     Returns:
         The network with its best weights, on the CPU, and one report an epoch.
     """
-    torch.manual_seed(seed)
     device = the_device()
-    network = BaseDeepLogModel(n_events, config).to(device)
+    with _TORCH_GLOBALS:
+        torch.manual_seed(seed)
+        network = BaseDeepLogModel(n_events, config).to(device)
+    network.lstm.generator = torch.Generator(device).manual_seed(seed)
 
     def losses_of(examples: WindowSet) -> Callable[[torch.Tensor], torch.Tensor]:
         windows = torch.as_tensor(examples.windows, device=device)
@@ -152,7 +179,7 @@ def export_onnx(network: nn.Module, inputs: dict[str, torch.Tensor], output_name
     """
     buffer = io.BytesIO()
     axes = {name: {0: "rows"} for name in [*inputs, *output_names]}
-    with warnings.catch_warnings():
+    with _TORCH_GLOBALS, warnings.catch_warnings():
         # The tracing exporter: the newer one takes seconds and writes source paths into the file.
         warnings.simplefilter("ignore")
         torch.onnx.export(

@@ -193,7 +193,7 @@ def split_into_sessions(records: pl.DataFrame, rules: SessionRules, limits: Mapp
     records = _assign_streams(records, rules, timed=unit == "ns")
     limit = limits.get(unit)
     records = _cut(records, rules, limit)
-    return _collect(records, limit, unit)
+    return _collect(records, rules, limit, unit)
 
 
 def stream_pauses(sessions: Sessions, n_events: int) -> dict[str, PauseLimits]:
@@ -266,7 +266,9 @@ def _cut(records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | None) 
     )
 
 
-def _collect(records: pl.DataFrame, limit: PauseLimits | None, unit: Literal["ns", "records"]) -> Sessions:
+def _collect(
+    records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | None, unit: Literal["ns", "records"]
+) -> Sessions:
     """Decide which sessions have ended, and lay their events out one after another."""
     now = records.group_by("source").agg(pl.col("clock").max().alias("source_now"))
     if unit == "ns":
@@ -291,12 +293,12 @@ def _collect(records: pl.DataFrame, limit: PauseLimits | None, unit: Literal["ns
             != pl.col("session").max().over(pl.struct("keyed", "stream_key")),
         )
     )
-    ended, final = _ended(table, limit)
+    ended, final = _ended(table, rules, limit)
     table = table.with_columns(
         pl.Series("ended", ended), pl.when(pl.Series(final)).then(pl.lit("final")).otherwise(pl.lit("open")).alias("state")
     )
     event_ids, starts = _lay_out(records["event_id"].to_numpy(), table["n_records"].to_numpy(), ended)
-    first_rows = table.select(pl.int_range(pl.len(), dtype=pl.Int64).first().over("session"))
+    first_rows = table.with_row_index("at").select(pl.col("at").first().over("session"))
     context_starts = starts[:-1][first_rows.to_series().to_numpy()]
     return Sessions(
         records=records.drop("begins", "stream_begins", "first_order", "cut", "order", "stream_key", "part", "session"),
@@ -312,18 +314,19 @@ def _collect(records: pl.DataFrame, limit: PauseLimits | None, unit: Literal["ns
     )
 
 
-def _ended(table: pl.DataFrame, limit: PauseLimits | None) -> tuple[Bools, Bools]:
+def _ended(table: pl.DataFrame, rules: SessionRules, limit: PauseLimits | None) -> tuple[Bools, Bools]:
     """Which sessions have ended (END is judged), and about which nothing more can come (final), bool (S,) each."""
     goes_on, followed, said = (table[name].to_numpy() for name in ("goes_on", "followed", "ends_session"))
     idle = (table["source_now"] - table["clock"]).to_numpy()
     by_key, by_gap = ((table["cut"] == cut).to_numpy() for cut in ("key", "idle_gap"))
     event_ids = table["event_id"].to_numpy()
-    waited = np.zeros(len(idle), dtype=np.bool_)
-    outlived = waited
+    # What is cut by pauses has ended after such a pause, followed or not; what is cut by count or span has no end
+    # of its own.
+    outlived = by_gap & (idle > int(rules.idle_gap_s * _NS))
+    waited = outlived
     if limit is not None:
-        waited = by_key & (idle > limit.ended_after[event_ids])
-        outlived = by_key & (idle > limit.closed_after)
-    # What is cut by pauses has ended where it was cut; what is cut by count or span has no end of its own.
+        waited = waited | (by_key & (idle > limit.ended_after[event_ids]))
+        outlived = outlived | (by_key & (idle > limit.closed_after))
     ended = ~goes_on & (said | waited | (followed & (by_key | by_gap)))
     return ended, goes_on | said | followed | outlived
 

@@ -1,0 +1,241 @@
+"""Slow, obvious twins: what a fast function does, said step by step, to compare it to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from enhanced_deeplog.events import END, PADDING
+from enhanced_deeplog.logs.sessions import PauseLimits, SessionRules
+
+Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
+
+NS = 1_000_000_000
+EPOCH = datetime(1970, 1, 1)
+
+
+# --- Sessions: record by record -----------------------------------------------------------------------------
+
+
+@dataclass
+class NaiveSession:
+    """A session while it grows; a list of records for each of its parts."""
+
+    stream: tuple[bool, str]
+    cut: str
+    parts: list[list[dict[str, Any]]] = field(default_factory=list)
+    followed: bool = False
+
+    @property
+    def last(self) -> dict[str, Any]:
+        return self.parts[-1][-1]
+
+    @property
+    def n_records(self) -> int:
+        return sum(map(len, self.parts))
+
+
+def naive_clocks(records: Sequence[Mapping[str, Any]]) -> tuple[list[int], str]:
+    """The time of each record: the latest time of its source so far, else its number in its source."""
+    sources = {record["source"] for record in records}
+    timed = {record["source"] for record in records if record["timestamp"] is not None}
+    clocks: list[int] = []
+    if timed != sources:
+        seen: dict[str, int] = {}
+        for record in records:
+            clocks.append(seen.get(record["source"], 0))
+            seen[record["source"]] = clocks[-1] + 1
+        return clocks, "records"
+    first: dict[str, int] = {}
+    for record in records:
+        if record["timestamp"] is not None:
+            first.setdefault(record["source"], nanoseconds(record["timestamp"]))
+    latest = dict(first)
+    for record in records:
+        if record["timestamp"] is not None:
+            latest[record["source"]] = max(latest[record["source"]], nanoseconds(record["timestamp"]))
+        clocks.append(latest[record["source"]])
+    return clocks, "ns"
+
+
+def nanoseconds(time: datetime) -> int:
+    past = time - EPOCH
+    return (past.days * 86_400 + past.seconds) * NS + past.microseconds * 1000
+
+
+def naive_sessions(
+    records: Sequence[Mapping[str, Any]], rules: SessionRules, limits: Mapping[str, PauseLimits]
+) -> list[dict[str, Any]]:
+    """Open, close and split sessions one record after another; one row a session or part of one."""
+    clocks, unit = naive_clocks(records)
+    limit = limits.get(unit)
+    any_key = rules.by == "key" and any(record["session_key"] is not None for record in records)
+    newest: dict[tuple[bool, str], NaiveSession] = {}
+    sessions: list[NaiveSession] = []
+    for clock, record in zip(clocks, records, strict=True):
+        record = {**record, "clock": clock}
+        stream, cut = _stream_of(record, rules, cut_by_time=any_key and unit == "ns")
+        session = newest.get(stream)
+        if session is None or _begins_anew(session, record, rules, limit):
+            if session is not None:
+                session.followed = True
+            session = newest[stream] = NaiveSession(stream, cut, [[]])
+            sessions.append(session)
+        part_length = rules.n_records if cut == "count" else rules.max_records
+        if len(session.parts[-1]) == part_length:
+            session.parts.append([])
+        session.parts[-1].append(record)
+    return [row for session in sessions for row in _rows(session, records, clocks, unit, rules, limit)]
+
+
+def _stream_of(
+    record: Mapping[str, Any], rules: SessionRules, *, cut_by_time: bool
+) -> tuple[tuple[bool, str], str]:
+    if rules.by == "key" and record["session_key"] is not None:
+        return (True, record["session_key"]), "key"
+    if rules.by == "time_span":
+        return (False, record["service"] or ""), "time_span"
+    if rules.by == "idle_gap" or (rules.by == "key" and cut_by_time):
+        origin = "/".join(record[name] or "" for name in ("service", "host", "process"))
+        return (False, origin.strip("/")), "idle_gap"
+    return (False, record["service"] or ""), "count"
+
+
+def _begins_anew(
+    session: NaiveSession, record: Mapping[str, Any], rules: SessionRules, limit: PauseLimits | None
+) -> bool:
+    pause = record["clock"] - session.last["clock"]
+    if session.last["ends_session"]:
+        return True
+    if session.cut == "key":
+        return limit is not None and pause > limit.closed_after
+    if session.cut == "idle_gap":
+        return pause > rules.idle_gap_s * NS
+    if session.cut == "time_span":
+        span = int(rules.time_span_s * NS)
+        return record["clock"] // span != session.last["clock"] // span
+    return False
+
+
+def _rows(
+    session: NaiveSession,
+    records: Sequence[Mapping[str, Any]],
+    clocks: list[int],
+    unit: str,
+    rules: SessionRules,
+    limit: PauseLimits | None,
+) -> list[dict[str, Any]]:
+    last = session.last
+    now = max(c for c, r in zip(clocks, records, strict=True) if unit == "ns" or r["source"] == last["source"])
+    idle = now - last["clock"]
+    waited = outlived = False
+    if session.cut == "key" and limit is not None:
+        waited, outlived = idle > int(limit.ended_after[last["event_id"]]), idle > limit.closed_after
+    if session.cut == "idle_gap":
+        waited = outlived = idle > rules.idle_gap_s * NS
+    ended = last["ends_session"] or waited or (session.followed and session.cut in ("key", "idle_gap"))
+    final = last["ends_session"] or session.followed or outlived
+    rows = []
+    for i, part in enumerate(session.parts):
+        is_last = i == len(session.parts) - 1
+        rows.append(
+            {
+                "session_key": session.stream[1],
+                "keyed": session.stream[0],
+                "part": i,
+                "n_records": len(part),
+                "ended": is_last and ended,
+                "state": "final" if final or not is_last else "open",
+                "context": sum(map(len, session.parts[:i])),
+                "events": [r["event_id"] for r in part] + [END] * (is_last and ended),
+                "lines": [r["line"] for r in part],
+            }
+        )
+    return rows
+
+
+def naive_windows(past: list[int], events: list[int], window_size: int) -> list[list[int]]:
+    """The window before each event; `past` is what the session said in its parts before."""
+    windows = []
+    for t in range(len(events)):
+        before = (past + events[:t])[-window_size:]
+        windows.append([PADDING] * (window_size - len(before)) + before)
+    return windows
+
+
+# --- The anomaly score: by recursion, by all pairs ----------------------------------------------------------
+
+
+def naive_accumulated_surprise(surprise: Sequence[float], drift: float) -> float:
+    """The largest sum above `drift` of any stretch, the empty one included: all of them are tried."""
+    n = len(surprise)
+    stretches = ([s - drift for s in surprise[i:j]] for i in range(n) for j in range(i + 1, n + 1))
+    return max([0.0, *(sum(stretch) for stretch in stretches)])
+
+
+def naive_novelty(
+    counts: Sequence[float],
+    is_open: bool,
+    known: Sequence[tuple[Sequence[float], bool]],
+    scale: Sequence[float],
+) -> float:
+    """Distance to the nearest of the known sessions (counts, whether open) that may be compared to it."""
+    distances = []
+    for other, other_open in known:
+        if is_open or not other_open:
+            differences = [(a - b) * s for a, b, s in zip(counts, other, scale, strict=True)]
+            distances.append(sum(max(d, 0.0) if is_open else abs(d) for d in differences))
+    return min(distances) if distances else sum(a * s for a, s in zip(counts, scale, strict=True))
+
+
+# --- Anomaly classes: O(n^3) --------------------------------------------------------------------------------
+
+
+def naive_hierarchy(points: Float64s, n_classes: int, linkage: str) -> tuple[Int64s, list[float]]:
+    """Merge the two nearest clusters until `n_classes` are left; the class of each point, and the heights."""
+    clusters = [[i] for i in range(len(points))]
+    heights = []
+    while len(clusters) > n_classes:
+        pairs = [(i, j) for i in range(len(clusters)) for j in range(i + 1, len(clusters))]
+        i, j = min(pairs, key=lambda pair: _height(points, clusters[pair[0]], clusters[pair[1]], linkage))
+        heights.append(_height(points, clusters[i], clusters[j], linkage))
+        clusters[i] += clusters.pop(j)
+    labels = np.zeros(len(points), dtype=np.int64)
+    for label, members in enumerate(clusters):
+        labels[members] = label
+    return labels, heights
+
+
+def _height(points: Float64s, one: list[int], other: list[int], linkage: str) -> float:
+    if linkage == "average":
+        return float(np.mean([np.linalg.norm(points[i] - points[j]) for i in one for j in other]))
+    # Ward: how much the squared distances to the centres grow.
+    return _spread(points[one + other]) - _spread(points[one]) - _spread(points[other])
+
+
+def _spread(points: Float64s) -> float:
+    return float(((points - points.mean(axis=0)) ** 2).sum())
+
+
+def naive_silhouette(points: Float64s, labels: Int64s) -> float:
+    """Mean over points of (b - a) / max(a, b), a: to one's own class, b: to the nearest other one."""
+    values = []
+    for i in range(len(points)):
+        distances: dict[int, list[float]] = {}
+        for j in range(len(points)):
+            if i != j:
+                distances.setdefault(int(labels[j]), []).append(math.dist(points[i], points[j]))
+        own = distances.pop(int(labels[i]), [])
+        if not own:
+            values.append(0.0)
+            continue
+        a, b = float(np.mean(own)), min(float(np.mean(d)) for d in distances.values())
+        values.append((b - a) / max(a, b))
+    return float(np.mean(values))
