@@ -147,18 +147,18 @@ def as_arrays(sessions: list[tuple[list[int], bool]]) -> tuple[np.ndarray, np.nd
 
 def exponential(n: int, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return {kind: rng.exponential(scale, n) for kind, scale in zip(EVIDENCE, (1.0, 2.0, 5.0), strict=True)}
+    return {kind: rng.exponential(scale, n) for kind, scale in zip(EVIDENCE, (1.0, 2.0, 5.0, 0.3), strict=True)}
 
 
 def test_a_score_is_how_rare_a_session_is_among_normal_ones() -> None:
-    score = SessionScore.fit(exponential(5000, seed=0), drift=1.0)
+    score = SessionScore.fit(exponential(5000, seed=0))
     fresh = score.score(exponential(200_000, seed=1))
     for one_in in (10, 100, 1000):
         assert (fresh >= np.log(one_in)).mean() * one_in == pytest.approx(1.0, rel=0.3)
 
 
 def test_one_kind_of_evidence_is_enough_to_make_a_session_odd() -> None:
-    score = SessionScore.fit(exponential(2000, seed=0), drift=1.0)
+    score = SessionScore.fit(exponential(2000, seed=0))
     usual = {kind: 0.5 for kind in EVIDENCE}
     for i, kind in enumerate(EVIDENCE):
         evidence = {k: np.array([v]) for k, v in {**usual, kind: 100.0}.items()}
@@ -173,26 +173,25 @@ def test_no_more_normal_sessions_pass_the_threshold_than_chance_explains(
 ) -> None:
     """Even where the tail is nothing like the one that is extrapolated."""
     heavy = {kind: values**3 for kind, values in exponential(n_normal, seed).items()}
-    score = SessionScore.fit(heavy, drift=1.0)
+    score = SessionScore.fit(heavy)
     threshold = score.threshold(alarm_rate)
     assert threshold >= -np.log(alarm_rate)
     assert (score.score(heavy) > threshold).sum() <= most_expected(n_normal * alarm_rate)
 
 
 def test_a_score_survives_being_saved() -> None:
-    score = SessionScore.fit(exponential(300, seed=0), drift=1.25)
+    score = SessionScore.fit(exponential(300, seed=0))
     again = SessionScore.from_json(score.to_json())
     fresh = exponential(500, seed=1)
     assert again.score(fresh).tolist() == score.score(fresh).tolist()
     assert again.threshold(0.01) == score.threshold(0.01)
-    assert again.drift == 1.25
 
 
 def test_a_contaminated_log_still_shows_its_anomalies() -> None:
     evidence = exponential(2000, seed=0)
     odd = {kind: np.concatenate([values, np.full(200, 60.0)]) for kind, values in evidence.items()}
-    trusting = SessionScore.fit(odd, drift=1.0)
-    wary = SessionScore.fit(odd, drift=1.0, clean_share=0.85)
+    trusting = SessionScore.fit(odd)
+    wary = SessionScore.fit(odd, clean_share=0.85)
     one = {kind: np.array([60.0]) for kind in EVIDENCE}
     assert trusting.score(one)[0] < np.log(100)
     assert wary.score(one)[0] > np.log(1000)

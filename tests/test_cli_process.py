@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +23,7 @@ ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "EDL_DEBUG", "COLUMNS")},
     **{"PYTHONPATH": str(SOURCES), "TERM": "xterm-256color"},
 }
-HEAVY = ("torch", "sklearn", "scipy", "polars", "rich", "numpy", "pydantic", "onnxruntime")
+HEAVY = ("torch", "sklearn", "scipy", "polars", "rich", "numpy", "onnxruntime")
 
 
 def run(*words: object, **options: object) -> subprocess.CompletedProcess[bytes]:
@@ -38,13 +41,8 @@ def loaded_by(*commands: list[object]) -> list[str]:
         "    assert not code, code",
         f"print('loaded', *(name for name in {HEAVY!r} if name in sys.modules))",
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(lines)],
-        env=ENVIRONMENT,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    command = [sys.executable, "-c", "\n".join(lines)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode().splitlines()[-1].split()[1:]
 
@@ -94,40 +92,61 @@ def test_exit_codes_reach_the_shell(log: Path, bundle: Path, tmp_path: Path) -> 
     assert b"Traceback" not in broken.stderr
 
 
-@pytest.mark.parametrize(
-    ("words", "exit_code"), [(["parse"], 0), (["classify", "--json", "--all", "--fail-on"], 3)]
-)
+@contextlib.contextmanager
+def started(*words: object, stdin: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that runs on; whatever the test does, it doesn't outlive it."""
+    command = [*COMMAND, *(str(word) for word in words)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=ENVIRONMENT, stdin=stdin, stdout=pipe, stderr=pipe) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+ENOUGH = [(["parse"], 0), (["classify", "--json", "--all", "--fail-on"], 3)]
+
+
+@pytest.mark.parametrize(("words", "exit_code"), ENOUGH)
 def test_a_reader_that_has_seen_enough_is_no_error(
     log: Path, bundle: Path, tmp_path: Path, words: list[str], exit_code: int
 ) -> None:
     many = write_log(tmp_path / "many.log", service_lines() * 3)
-    command = [*COMMAND, words[0], str(many), *words[1:], "--bundle", str(bundle)]
-    with subprocess.Popen(
-        command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    with started(*words, many, "--bundle", bundle) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline().startswith(b"{")
         process.stdout.close()
-        assert process.stderr.read() == b""
         assert process.wait(30) == exit_code
+        assert process.stderr.read() == b""
 
 
 def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
     old = tmp_path / "x.csv"
     old.write_text("old")
-    command = [*COMMAND, "parse", "-", "--output", str(old)]
-    with subprocess.Popen(command, env=ENVIRONMENT, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with started("parse", "-", "--output", old, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stderr is not None
         # More than a pipe holds: once it is written, the command is reading, and waits for the rest.
         process.stdin.write("".join(f"{line}\n" for line in service_lines() * 5).encode())
         process.stdin.flush()
+        time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        assert process.stderr.read() == b"Interrupted.\n"
         assert process.wait(30) == 130
+        assert process.stderr.read() == b"Interrupted.\n"
     assert old.read_text() == "old"
     assert list(tmp_path.iterdir()) == [old]
+
+
+def test_ctrl_c_ends_a_long_fit_and_leaves_no_bundle(log: Path, tmp_path: Path) -> None:
+    endless = ["--set", "learning.epochs=100000", "--set", "learning.early_stopping_patience=100000"]
+    with started("fit", log, "--bundle", tmp_path / "b", *SMALL, *endless) as process:
+        assert process.stderr is not None
+        time.sleep(4)  # it trains by now; earlier, it ends as well
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert process.stderr.read() == b"Interrupted.\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def at_a_terminal(*words: object, **environment: str) -> bytes:

@@ -7,7 +7,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -43,8 +43,8 @@ class SessionConfig(_Section):
 
     by: Literal["key", "idle_gap", "time_span", "count"] = "key"
     key: str | None = None  # regular expression of the session key, first match in the line; None: found
-    idle_gap_s: float = Field(60.0, gt=0)  # pause that cuts records without a key, s
-    time_span_s: float = Field(300.0, gt=0)  # length of a session with by = "time_span", s
+    idle_gap_s: float = Field(60.0, gt=0, le=1e9)  # pause that cuts records without a key, s
+    time_span_s: float = Field(300.0, gt=0, le=1e9)  # length of a session with by = "time_span", s
     n_records: int = Field(100, ge=1)  # length of a session with by = "count", and of blocks of a log without keys
     max_records: int = Field(1000, ge=2)  # a longer session goes on as its next part
 
@@ -100,7 +100,8 @@ class FeatureConfig(_Section):
         "hidden_state",
         "perturbation",
     )
-    window_sizes: tuple[int, ...] = ()  # further window sizes, each with a base model and a surprise profile
+    # Further window sizes, each with a base model and a surprise profile.
+    window_sizes: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = ()
 
     @property
     def for_clustering(self) -> tuple[Block, ...]:
@@ -201,9 +202,12 @@ class Config(_Section):
             for section in sections:
                 child = place.get(section)
                 if not isinstance(child, dict):
-                    raise ConfigError(_unknown(key, section, [k for k, v in place.items() if isinstance(v, dict)]))
+                    valid = [k for k, v in place.items() if isinstance(v, dict)] or list(place)
+                    raise ConfigError(_unknown(key, section, valid))
                 place = child
-            if name not in place or isinstance(place[name], dict):
+            if isinstance(place.get(name), dict):
+                raise ConfigError(_unknown(key, "", [f"{name}.{setting}" for setting in place[name]]))
+            if name not in place:
                 raise ConfigError(_unknown(key, name, list(place)))
             place[name] = _value(text)
         return Config.of(data, where="--set")

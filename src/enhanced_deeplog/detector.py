@@ -23,15 +23,13 @@ from enhanced_deeplog.logs.session_rules import choose_rules
 from enhanced_deeplog.logs.sessions import PauseLimits, Sessions, split_into_sessions, stream_pauses
 from enhanced_deeplog.logs.templates import TemplateMiner
 from enhanced_deeplog.model_parts import ModelParts, parts_of, restore
-from enhanced_deeplog.stages import fit_detection, presume_normal
+from enhanced_deeplog.stages import CLEAN_SHARE, fit_detection, presume_normal
 from enhanced_deeplog.summary import summarise
 from enhanced_deeplog.verdicts import Verdicts, fit_kinds, session_findings
 
 __all__ = ["EnhancedDeepLog", "ModelParts", "parse_records"]
 
 Progress = Callable[[str, float], None]
-
-_CLEAN_SHARE_OF_PRESUMED = 0.95  # sessions presumed normal lack the upper end of their tail: it was cut off
 
 
 @dataclass
@@ -91,7 +89,7 @@ class EnhancedDeepLog:
             usual = presume_normal(
                 learnt_from, self.config, len(self.vocabulary), workers=workers, progress=self._report
             )
-            clean_share = _CLEAN_SHARE_OF_PRESUMED
+            clean_share = CLEAN_SHARE
         self.detection = fit_detection(
             learnt_from,
             usual,

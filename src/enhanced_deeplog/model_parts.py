@@ -125,7 +125,9 @@ def restore(model: EnhancedDeepLog, parts: ModelParts) -> None:
         logits, state = one.network.run(windows=np.zeros((1, one.window_size), dtype=np.int64))
         _array({"the prediction of a base model": logits}, "the prediction of a base model", (1, n_events), np.float32)
         _array({"the hidden state": state}, "the hidden state", (1, model.config.learning.hidden_size), np.float32)
-    _expect(set(score["calibration"]) <= set(_POPULATIONS.values()), "score.calibration", "keyed, unkeyed or both", score)
+    populations = set(score["calibration"])
+    good = bool(populations) and populations <= set(_POPULATIONS.values())
+    _expect(good, "score.calibration", "keyed, unkeyed or both", populations)
     scores = {k: _calibration(score["calibration"][n]) for k, n in _POPULATIONS.items() if n in score["calibration"]}
     _number(score, "drift", least=0.0)
     model.detection = Detection(

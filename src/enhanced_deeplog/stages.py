@@ -26,7 +26,7 @@ from enhanced_deeplog.learning.scoring import OnnxNetwork, WindowScores, score_w
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.logs.windows import distinct_windows, session_windows
 
-__all__ = ["BaseScorer", "Detection", "fit_detection", "presume_normal"]
+__all__ = ["CLEAN_SHARE", "BaseScorer", "Detection", "fit_detection", "presume_normal"]
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -35,10 +35,11 @@ Progress = Callable[[str, float], None]
 
 LEAST_SESSIONS = 20  # normal sessions without which no rate of false alarms can be told
 
-# Learning from a log of unknown content: sessions rarer than this among the others are not learnt from, and
-# tails are fitted to what remains without its upper end, which that cut has thinned.
+# Learning from a log of unknown content: up to this share of the sessions, smallest scores first, is taken to be
+# normal when tails are fitted; and sessions rarer than this are not learnt from.
 _PRESUMED_RARITY = float(np.log(100.0))
-_CLEAN_SHARE = 0.85
+_CLEAN_SHARE = 0.85  # of a log of unknown content
+CLEAN_SHARE = 0.95  # of what is presumed normal in it: the rest lacks the end that was cut off
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,7 @@ def fit_detection(
     trained = _train_all(sessions, jobs, config, n_events, workers=workers, progress=progress, stage="learning normal behaviour")
     n_folds = len(jobs) - 1 - len(others)
     scored = _stitch(sessions, fold, [one.scorer for one in trained[:n_folds]])
+    scored = scored.take(np.flatnonzero(normal))
     known, novelty = KnownCounts.fit(scored.counts, scored.is_open, seed=config.seed)
     drift = float(scored.surprise.mean() + scored.surprise.std())
     scores = _fit_scores(scored, _evidence(scored, novelty, drift), clean_share)
@@ -296,17 +298,16 @@ def _fold_jobs(chosen: Bools, fold: Int64s, config: Config) -> list[_Training]:
 
 
 def _stitch(sessions: Sessions, fold: Int64s, scorers: list[BaseScorer]) -> ScoredSessions:
-    """Score each session by the network that never saw it.
+    """Score each session by a network that never saw it: that of its fold, or for one of no fold, the first.
 
     Returns:
-        The sessions that have a fold, in their order. Hidden states are not comparable between networks and are
-        left out.
+        The sessions. Hidden states are not comparable between networks and are left out.
     """
     of_event = fold[np.repeat(np.arange(len(sessions)), np.diff(sessions.starts))]
     parts = [scorer.score(sessions) for scorer in scorers]
     held_out = np.maximum(of_event, 0)
     rows = np.arange(len(of_event))
-    stitched = replace(
+    return replace(
         parts[0],
         surprise=np.stack([part.surprise for part in parts])[held_out, rows],
         rank=np.stack([part.rank for part in parts])[held_out, rows],
@@ -314,7 +315,6 @@ def _stitch(sessions: Sessions, fold: Int64s, scorers: list[BaseScorer]) -> Scor
         hidden_state=np.zeros((1, 0), dtype=np.float32),
         pair=np.zeros(len(of_event), dtype=np.int64),
     )
-    return stitched.take(np.flatnonzero(fold >= 0))
 
 
 def _train_all(

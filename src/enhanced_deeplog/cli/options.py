@@ -41,7 +41,7 @@ Output = Annotated[
 Bundle = Annotated[Path, typer.Option("--bundle", metavar="DIR", help="Bundle that `fit` wrote.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a screen for people.")]
 Workers = Annotated[
-    int, typer.Option(metavar="N", min=1, help="Threads that score; any number gives the same result.")
+    int, typer.Option(metavar="N", min=0, help="Threads; 0: one a core. Any number gives the same result.")
 ]
 
 

@@ -75,7 +75,7 @@ class Tail:
         ordered = ordered[: max(int(np.ceil(len(ordered) * clean_share)), 2)]
         # Of the clean values, the upper fifth: its first three quarters give the scale, exp(-x/scale) = 1/4 there.
         start, end = np.quantile(ordered, [0.8, 0.95])
-        scale = max(float(end - start) / np.log(4.0), least_scale)
+        scale = max(float(end - start) / float(np.log(4.0)), least_scale)
         return cls(_quantiles(ordered), float(start), 0.2, scale, max(int(len(ordered) * 0.2), 1))
 
     def rarity(self, values: Float64s) -> Float64s:

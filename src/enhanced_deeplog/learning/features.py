@@ -296,6 +296,8 @@ def _frequent_transitions(scored: ScoredSessions) -> Int64s:
 
 def _transition_shares(scored: ScoredSessions, transitions: Int64s) -> Float64s:
     """Share of each frequent pair among the pairs of a session, float64 (S, P)."""
+    if not len(transitions):  # learnt from sessions of a single event
+        return np.zeros((len(scored), 0))
     follows = np.flatnonzero(scored.session[1:] == scored.session[:-1])
     codes = scored.event_ids[follows] * scored.n_events + scored.event_ids[follows + 1]
     wanted = transitions[:, 0] * scored.n_events + transitions[:, 1]

@@ -62,9 +62,12 @@ class OnnxNetwork:
             The outputs, rows concatenated.
         """
         n_rows = len(next(iter(inputs.values())))
+        if not n_rows:  # the runtime aborts the whole process where an LSTM gets no row
+            one = {name: np.zeros((1, *array.shape[1:]), array.dtype) for name, array in inputs.items()}
+            return [output[:0] for output in self.run(**one)]
         batches = [
             self._session.run(None, {name: array[start : start + _BATCH] for name, array in inputs.items()})
-            for start in range(0, max(n_rows, 1), _BATCH)
+            for start in range(0, n_rows, _BATCH)
         ]
         return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
