@@ -7,10 +7,11 @@ SEEDS ?= 3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-# torch with more threads than cores is slower than with one, and the tests run in two processes.
-TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+# torch with more threads than cores is slower than with one, and the tests run in two processes. A file stays in one
+# process, so that what it fits for all its tests is fitted once.
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-# These need real logs, which a fresh clone has not; see docs/decisions.md for where they come from.
+# These need real logs, which a fresh clone has not; README.md says where they come from.
 WITH_DATA := hdfs hdfs-unlabelled hdfs-types
 WITHOUT_DATA := synthetic demo
 

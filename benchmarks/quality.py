@@ -1,6 +1,6 @@
 """Measure detection and kinds on data with truth, over several splits and seeds.
 
-    python benchmarks/quality.py hdfs | hdfs-unlabelled | hdfs-types | synthetic | demo [--seeds 3] [--data ../shared/data]
+    python benchmarks/quality.py PROTOCOL [--seeds 3] [--data ../shared/data]
 
 Each run appends one row a seed to benchmarks/results/quality.jsonl: config, seed, commit, versions, figures. All
 settings are the defaults; what is judged never takes part in `fit` where detection is measured.

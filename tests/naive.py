@@ -95,9 +95,7 @@ def naive_sessions(
     return [row for session in sessions for row in _rows(session, records, clocks, unit, rules, limit)]
 
 
-def _stream_of(
-    record: Mapping[str, Any], rules: SessionRules, *, cut_by_time: bool
-) -> tuple[tuple[bool, str], str]:
+def _stream_of(record: Mapping[str, Any], rules: SessionRules, *, cut_by_time: bool) -> tuple[tuple[bool, str], str]:
     if rules.by == "key" and record["session_key"] is not None:
         return (True, record["session_key"]), "key"
     if rules.by == "time_span":

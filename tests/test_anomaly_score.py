@@ -19,9 +19,7 @@ from enhanced_deeplog.learning.anomaly_score import (
 from enhanced_deeplog.learning.calibration import most_expected
 from naive import naive_accumulated_surprise, naive_novelty
 
-surprises = st.lists(
-    st.lists(st.integers(0, 12).map(lambda i: i / 2), min_size=1, max_size=12), min_size=1, max_size=8
-)
+surprises = st.lists(st.lists(st.integers(0, 12).map(lambda i: i / 2), min_size=1, max_size=12), min_size=1, max_size=8)
 counted_sessions = st.lists(
     st.tuples(st.lists(st.integers(0, 3), min_size=3, max_size=3), st.booleans()), min_size=1, max_size=12
 )
@@ -37,9 +35,7 @@ def laid_out(sessions: list[list[float]]) -> tuple[np.ndarray, np.ndarray]:
 
 @given(surprises, st.sampled_from([0.0, 0.5, 1.0, 2.5]))
 @settings(deadline=None)
-def test_accumulated_surprise_is_that_of_the_best_of_all_stretches(
-    sessions: list[list[float]], drift: float
-) -> None:
+def test_accumulated_surprise_is_that_of_the_best_of_all_stretches(sessions: list[list[float]], drift: float) -> None:
     values, starts = laid_out(sessions)
     expected = [naive_accumulated_surprise(session, drift) for session in sessions]
     assert accumulated_surprise(values, starts, drift).tolist() == pytest.approx(expected)
@@ -159,7 +155,7 @@ def test_a_score_is_how_rare_a_session_is_among_normal_ones() -> None:
 
 def test_one_kind_of_evidence_is_enough_to_make_a_session_odd() -> None:
     score = SessionScore.fit(exponential(2000, seed=0))
-    usual = {kind: 0.5 for kind in EVIDENCE}
+    usual = dict.fromkeys(EVIDENCE, 0.5)
     for i, kind in enumerate(EVIDENCE):
         evidence = {k: np.array([v]) for k, v in {**usual, kind: 100.0}.items()}
         assert score.score(evidence)[0] > score.threshold(0.0005)

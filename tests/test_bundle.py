@@ -137,9 +137,7 @@ def refusal(directory: Path, expect: str | None = None) -> str:
 
 
 names = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True).filter(
-    lambda name: (
-        name not in ("manifest", "provenance", "model_card") and not re.match("con|prn|aux|nul|com|lpt", name)
-    )
+    lambda name: name not in ("manifest", "provenance", "model_card") and not re.match("con|prn|aux|nul|com|lpt", name)
 )
 texts = st.text(max_size=20) | st.sampled_from(["half a pair: \ud800", "\0\x1b[31m", "\u2028 ü 🦄\r\n"])
 numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -148,9 +146,7 @@ plain_data = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=12,
 )
-dtypes = st.sampled_from(
-    ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", ">f4", ">i8"]
-)
+dtypes = st.sampled_from(["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", ">f4", ">i8"])
 some_arrays = arrays_of.arrays(dtypes, arrays_of.array_shapes(min_dims=0, min_side=0, max_dims=4, max_side=4))
 transposed = some_arrays.map(lambda a: a.T) | some_arrays.map(lambda a: a[..., ::-1] if a.ndim else a)
 tensor_names = texts.filter(lambda name: name != "__metadata__" and name.isprintable())
@@ -223,9 +219,7 @@ def test_the_id_is_the_digest_of_the_manifest_and_changes_with_any_part(tmp_path
     assert save_bundle(a_model("closed <*>"), tmp_path / "b") != bundle_id
 
 
-def test_files_under_the_digest_hold_no_path_host_or_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_under_the_digest_hold_no_path_host_or_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.node", lambda: "host-of-the-fit")
     save_bundle(a_model(), tmp_path / "bundle")
     digested = b"".join(bytes_of(tmp_path / "bundle").values())
@@ -377,9 +371,7 @@ def test_a_save_that_fails_anywhere_leaves_the_old_bundle(
     assert names_in(saved.parent) == ["bundle"]
 
 
-def test_all_that_was_written_is_made_last_and_so_is_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_that_was_written_is_made_last_and_so_is_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced, fsync = set(), os.fsync
 
     def recording_fsync(descriptor: int) -> None:
@@ -623,9 +615,7 @@ def test_a_manifest_that_isnt_utf8_is_refused(saved: Path) -> None:
     assert refusal(saved).startswith("Expected JSON; 'utf-8' codec can't decode byte 0xff in position 2")
 
 
-OF_ANOTHER = (
-    "Expected a manifest.json of enhanced-deeplog, with a format number; this is none. Check the path."
-)
+OF_ANOTHER = "Expected a manifest.json of enhanced-deeplog, with a format number; this is none. Check the path."
 OF_NO_VERSION = f"Expected a manifest.json as format 1 has it; no version ever made this one. {FETCH}"
 
 
@@ -712,10 +702,7 @@ def test_a_name_that_no_file_of_ours_has_is_refused(saved: Path, name: str) -> N
 def test_a_kind_of_file_that_no_bundle_holds_is_refused(saved: Path, name: str) -> None:
     (saved / (name or "a")).write_bytes((saved / "config.json").read_bytes())
     edit_manifest(saved, lambda m: m["files"].update({name: m["files"]["config.json"]}))
-    assert (
-        refusal(saved)
-        == f"Expected files of the kinds json, md, onnx, safetensors; {name!r} is listed. {FETCH}"
-    )
+    assert refusal(saved) == f"Expected files of the kinds json, md, onnx, safetensors; {name!r} is listed. {FETCH}"
 
 
 @pytest.mark.parametrize(
@@ -747,9 +734,7 @@ def test_a_size_or_hash_that_cant_be_is_refused(saved: Path, entry: object) -> N
 
 
 @pytest.mark.parametrize("name", ["config.json", "manifest.json"])
-def test_a_link_in_place_of_a_file_is_refused_even_to_the_right_bytes(
-    saved: Path, tmp_path: Path, name: str
-) -> None:
+def test_a_link_in_place_of_a_file_is_refused_even_to_the_right_bytes(saved: Path, tmp_path: Path, name: str) -> None:
     (saved / name).rename(tmp_path / "elsewhere")
     (saved / name).symlink_to(tmp_path / "elsewhere")
     assert refusal(saved) == f"Expected a regular file {name}; it is a symbolic link. {FETCH}"
@@ -946,7 +931,4 @@ def test_content_that_makes_no_model_is_refused(
 
 def test_what_a_stranger_wrote_reaches_the_terminal_as_plain_text(saved: Path) -> None:
     edit_manifest(saved, lambda m: m["files"].update({"\x1b]0;owned\x07\n.json": 0}))
-    assert (
-        refusal(saved)
-        == f"Expected plain file names such as templates.json; ' ]0;owned  .json' is listed. {FETCH}"
-    )
+    assert refusal(saved) == f"Expected plain file names such as templates.json; ' ]0;owned  .json' is listed. {FETCH}"

@@ -107,9 +107,7 @@ def test_a_tail_survives_being_saved() -> None:
 
 
 @given(st.floats(1e-3, 400), st.sampled_from([0.5, 0.9, 0.975]))
-def test_how_many_may_well_happen_is_the_quantile_of_the_poisson_distribution(
-    mean: float, confidence: float
-) -> None:
+def test_how_many_may_well_happen_is_the_quantile_of_the_poisson_distribution(mean: float, confidence: float) -> None:
     assert most_expected(mean, confidence) == poisson.ppf(confidence, mean)
 
 

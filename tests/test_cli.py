@@ -85,18 +85,14 @@ def test_every_command_explains_itself_and_its_options(command: str) -> None:
         "--json": command != "parse",
         "--workers": command in ("analyze", "fit", "classify", "demo"),
     }
-    assert {
-        option: re.search(rf"^  {option}\b", text, re.MULTILINE) is not None for option in options
-    } == options
+    assert {option: re.search(rf"^  {option}\b", text, re.MULTILINE) is not None for option in options} == options
 
 
 def test_version_is_said() -> None:
     assert re.fullmatch(r"enhanced-deeplog [0-9.]+\n", run("--version").stdout)
 
 
-@pytest.mark.parametrize(
-    "words", [["no-such-command"], ["inspect"], ["inspect", "--no-such-option"], ["fit", "a.log"]]
-)
+@pytest.mark.parametrize("words", [["no-such-command"], ["inspect"], ["inspect", "--no-such-option"], ["fit", "a.log"]])
 def test_wrong_use_ends_with_2(words: list[str]) -> None:
     assert run(*words).exit_code == 2
 
@@ -238,9 +234,7 @@ def test_parse_by_a_bundle_uses_its_templates(log: Path, bundle: Path, tmp_path:
     assert [row["event_id"] for row in rows].count(1) == 1
     assert (rows[-1]["template"], rows[-1]["template_id"]) == (None, None)
     text = said(run("parse", log, "--bundle", bundle, "--seed", 1), 2)
-    assert (
-        text == "Error: --config, --set and --seed are for learning; a bundle has learnt. Leave them out.\n"
-    )
+    assert text == "Error: --config, --set and --seed are for learning; a bundle has learnt. Leave them out.\n"
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -256,9 +250,7 @@ def test_parse_to_a_file(log: Path, tmp_path: Path, suffix: str) -> None:
 
 
 def test_parse_keeps_a_window_of_time(log: Path) -> None:
-    rows = findings_of(
-        run("parse", log, "--since", "2024-03-01T08:01:00Z", "--until", "2024-03-01T08:02:00Z")
-    )
+    rows = findings_of(run("parse", log, "--since", "2024-03-01T08:01:00Z", "--until", "2024-03-01T08:02:00Z"))
     assert {row["timestamp"][:16] for row in rows} == {"2024-03-01T08:01"}
 
 
@@ -330,9 +322,7 @@ def test_fit_finds_out_before_it_reads_that_it_can_not_save(log: Path, bundle: P
     )
 
 
-def test_fit_needs_logs_and_training_packages(
-    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fit_needs_logs_and_training_packages(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(run("fit", "--bundle", tmp_path / "b"), 2) == (
         "Error: fit: expected logs to learn from; none were given. Give MIXED or --normal logs, or both.\n"
     )
@@ -421,9 +411,7 @@ def test_a_bundle_that_is_refused_ends_with_5(log: Path, bundle: Path, tmp_path:
     assert expected.exit_code == 0
 
 
-def test_a_place_that_can_not_be_written_is_found_before_the_bundle_is_read(
-    log: Path, tmp_path: Path
-) -> None:
+def test_a_place_that_can_not_be_written_is_found_before_the_bundle_is_read(log: Path, tmp_path: Path) -> None:
     for name in ("x.txt", "absent/x.csv"):
         text = said(run("classify", log, "--bundle", tmp_path / "absent", "--output", tmp_path / name), 2)
         assert "expected" in text
@@ -444,9 +432,7 @@ def test_text_of_strangers_stays_text(bundle: Path, tmp_path: Path) -> None:
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", result.stdout)
     for expected in ("[bold red]big[/bold red]", ":smile:", "\\x1b[2J", "\\u202etxt.exe", "\\x9b31m"):
         assert expected in result.stdout.replace("\n", "")
-    result = run(
-        "classify", path, "--bundle", bundle, "--output", tmp_path / "x.csv", "--source-name", "=cmd()"
-    )
+    result = run("classify", path, "--bundle", bundle, "--output", tmp_path / "x.csv", "--source-name", "=cmd()")
     with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     assert {row[header.index("source")] for row in rows} == {"'=cmd()"}

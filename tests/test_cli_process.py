@@ -77,9 +77,7 @@ def test_reading_and_judging_need_neither_torch_nor_scikit_learn(log: Path, bund
 
 def test_a_log_comes_through_a_pipe(log: Path, bundle: Path) -> None:
     from_file = run("classify", log, "--bundle", bundle, "--json", "--source-name", "orders")
-    piped = run(
-        "classify", "-", "--bundle", bundle, "--json", "--source-name", "orders", input=log.read_bytes()
-    )
+    piped = run("classify", "-", "--bundle", bundle, "--json", "--source-name", "orders", input=log.read_bytes())
     assert (piped.returncode, piped.stderr) == (0, b"")
     assert piped.stdout == from_file.stdout != b""
 

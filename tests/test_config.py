@@ -53,11 +53,13 @@ def refusal(data: dict[str, Any]) -> str:
         ),
         (
             {"sessions": {"xyz": 3}},
-            "Unknown setting 'sessions.xyz'. "
-            "Valid here: by, idle_gap_s, key, max_records, n_records, time_span_s.",
+            "Unknown setting 'sessions.xyz'. Valid here: by, idle_gap_s, key, max_records, n_records, time_span_s.",
         ),
         ({"learning": {"epochs": 0}}, "learning.epochs: Input should be greater than or equal to 1; got 0."),
-        ({"sessions": {"by": "day"}}, "sessions.by: Input should be 'key', 'idle_gap', 'time_span' or 'count'"),
+        (
+            {"sessions": {"by": "day"}},
+            "sessions.by: Input should be 'key', 'idle_gap', 'time_span' or 'count'",
+        ),
         ({"detection": {"alarm_rate": "many"}}, "detection.alarm_rate: Input should be a valid number"),
     ],
 )
@@ -74,8 +76,8 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
 
 def test_the_heads_of_attention_must_share_the_hidden_state_evenly() -> None:
     assert refusal({"learning": {"hidden_size": 20}}) == (
-        "In the configuration: classifier.attention_heads must divide learning.hidden_size: 8 does not divide 20. "
-        "Set attention_heads to 5, or use_attention to false."
+        "In the configuration: classifier.attention_heads must divide learning.hidden_size: 8 does not "
+        "divide 20. Set attention_heads to 5, or use_attention to false."
     )
     with pytest.raises(ConfigError, match="8 does not divide 20"):
         Config().with_settings({"learning.hidden_size": "20"})
@@ -157,7 +159,11 @@ def test_the_three_sections_of_the_first_description_are_understood(tmp_path: Pa
     assert (learning.hidden_size, learning.num_layers, learning.dropout) == (64, 3, 0.1)
     assert (learning.batch_size, learning.learning_rate, learning.epochs) == (32, 0.01, 7)
     assert learning.early_stopping_patience == 2
-    assert (classifier.use_attention, classifier.attention_heads, classifier.attention_dropout) == (True, 4, 0.2)
+    assert (classifier.use_attention, classifier.attention_heads, classifier.attention_dropout) == (
+        True,
+        4,
+        0.2,
+    )
     assert (clustering.threshold, clustering.branching_factor) == (0.5, 20)
 
 

@@ -1,4 +1,4 @@
-"""The method end to end: what it finds, that nothing which can't matter does, and what a bundle may not say."""
+"""The method end to end: what it finds, what can't matter to it, and what a bundle may not say."""
 
 from __future__ import annotations
 
@@ -21,7 +21,15 @@ import torch
 
 from cli_logs import N_FAULTS, N_SESSIONS, SMALL_SETTINGS, service_lines, session_key
 from conftest import sequence_lines, sequences_of, small_config
-from enhanced_deeplog import Config, EnhancedDeepLog, Finding, LogRecords, load_bundle, read_records, save_bundle
+from enhanced_deeplog import (
+    Config,
+    EnhancedDeepLog,
+    Finding,
+    LogRecords,
+    load_bundle,
+    read_records,
+    save_bundle,
+)
 from enhanced_deeplog.detector import ModelParts
 from enhanced_deeplog.errors import (
     BundleError,
@@ -35,7 +43,17 @@ from enhanced_deeplog.learning.metrics import adjusted_rand_index
 from enhanced_deeplog.stage_files import STAGE_FILES
 
 FIELDS_IN_ORDER = (
-    *("schema_version", "id", "bundle_id", "source", "service", "session_key", "is_anomaly", "state", "complete"),
+    *(
+        "schema_version",
+        "id",
+        "bundle_id",
+        "source",
+        "service",
+        "session_key",
+        "is_anomaly",
+        "state",
+        "complete",
+    ),
     *("score", "threshold", "anomaly_class", "class_key", "class_name", "confidence", "class_probabilities"),
     *("pattern", "severity", "reasons", "n_records", "first_line", "last_line", "first_timestamp"),
     *("last_timestamp", "evidence", "advice"),
@@ -92,9 +110,7 @@ def check_kinds(benchmark: SyntheticBenchmark, answer: list[int]) -> None:
     assert detected[~abnormal].mean() < 0.06
 
 
-def test_the_kinds_of_a_log_without_labels_are_found(
-    benchmark: SyntheticBenchmark, findings: list[Finding]
-) -> None:
+def test_the_kinds_of_a_log_without_labels_are_found(benchmark: SyntheticBenchmark, findings: list[Finding]) -> None:
     check_kinds(benchmark, [finding.anomaly_class for finding in findings])
 
 
@@ -193,12 +209,14 @@ def test_too_few_sessions_are_counted() -> None:
     with pytest.raises(TooFewSessionsError) as caught:
         EnhancedDeepLog(small_config()).fit(normal=sequences_of([f"s{i},1 2 3" for i in range(7)]))
     assert str(caught.value) == (
-        "Learning normal behaviour needs at least 20 normal sessions; 7 came. Give a longer log, or check the "
-        "session key: 'enhanced-deeplog inspect' shows how the log is cut into sessions."
+        "Learning normal behaviour needs at least 20 normal sessions; 7 came. Give a longer log, or check "
+        "the session key: 'enhanced-deeplog inspect' shows how the log is cut into sessions."
     )
 
 
-def test_a_session_key_that_matches_nothing_is_refused_in_fit_and_in_classify(service: EnhancedDeepLog) -> None:
+def test_a_session_key_that_matches_nothing_is_refused_in_fit_and_in_classify(
+    service: EnhancedDeepLog,
+) -> None:
     lines = service_lines()[:100]
     config = Config.of({"sessions": {"key": r"order-\d+"}})
     text = (
@@ -366,8 +384,7 @@ def test_a_normal_session_can_be_explained_too(
     assert (explained.id, explained.score, explained.is_anomaly) == (usual.id, usual.score, False)
     assert len(explained.evidence) >= 3
     assert explained.pattern is explained.severity is None
-    surprises = [e.surprise for e in explained.evidence]
-    assert max(surprises) <= -np.log(min(p for e in explained.evidence for p in [1e-9])) and min(surprises) >= 0
+    assert all(e.surprise >= 0 for e in explained.evidence)
     assert [e.position for e in explained.evidence] == sorted(e.position for e in explained.evidence)
 
 
@@ -376,9 +393,7 @@ def test_a_key_that_is_not_there_is_answered_with_some_that_are(
 ) -> None:
     with pytest.raises(SessionError) as caught:
         fitted.explain(sequences_of(mixed_lines), "m9999")
-    assert str(caught.value) == (
-        "No session has the key 'm9999' in this input. Some that there are: m0, m1, m2."
-    )
+    assert str(caught.value) == ("No session has the key 'm9999' in this input. Some that there are: m0, m1, m2.")
 
 
 # --- What a finding says ------------------------------------------------------------------------------------
@@ -408,9 +423,7 @@ def test_what_a_finding_says_is_consistent(findings: list[Finding], mixed_lines:
             assert 0 <= e.position <= f.n_records
 
 
-def test_the_evidence_of_an_intrusion_is_the_intruder(
-    benchmark: SyntheticBenchmark, findings: list[Finding]
-) -> None:
+def test_the_evidence_of_an_intrusion_is_the_intruder(benchmark: SyntheticBenchmark, findings: list[Finding]) -> None:
     for kind, session, f in zip(benchmark.kinds, benchmark.mixed, findings, strict=True):
         if kind == 1:
             intruders = [i for i, event in enumerate(session) if event >= 80]
@@ -469,7 +482,11 @@ def test_every_block_of_features_and_further_window_sizes_can_be_asked_for(
     blocks = ["event_counts", "transitions", "hidden_state", "statistics", "surprise_profile"]
     config = small_config(
         learning={"epochs": 2},
-        features={"clustering_blocks": blocks, "classifier_blocks": ["perturbation"], "window_sizes": [5, 15]},
+        features={
+            "clustering_blocks": blocks,
+            "classifier_blocks": ["perturbation"],
+            "window_sizes": [5, 15],
+        },
     )
     model = EnhancedDeepLog(config).fit(sequences_of(mixed_lines), normal=sequences_of(normal_lines))
     found = told(model.classify(sequences_of(mixed_lines)))
@@ -622,7 +639,10 @@ FLOATS = (
 REFUSED: dict[str, tuple[Change, str]] = {
     **{f"{n} with NaN": (array(n, with_nan), f"In the bundle, {n} must be finite; it holds NaN") for n in FLOATS},
     **{
-        f"{n} as float32": (array(n, lambda a: a.astype(np.float32)), f"In the bundle, {n} must have the shape ")
+        f"{n} as float32": (
+            array(n, lambda a: a.astype(np.float32)),
+            f"In the bundle, {n} must have the shape ",
+        )
         for n in FLOATS
     },
     **{
@@ -733,3 +753,33 @@ def test_networks_of_another_vocabulary_are_refused(fitted: EnhancedDeepLog, ser
     mixed = ModelParts(parts.documents, parts.tensors, {**parts.networks, "base_model": other.networks["base_model"]})
     with pytest.raises(BundleError, match="the prediction of a base model must have the shape"):
         EnhancedDeepLog.from_parts(mixed, bundle_id="")
+
+
+# --- Known faults: each marker goes with the fault ----------------------------------------------------------
+
+
+@pytest.mark.xfail(strict=True, reason="a log alone is counted twice: as learnt from, and as searched for kinds")
+def test_the_summary_counts_every_record_once(service: EnhancedDeepLog) -> None:
+    assert service.summary["n_sessions"] == N_SESSIONS
+
+
+@pytest.mark.xfail(strict=True, reason="a bare sequence is a session with a key, which such a model can't judge")
+def test_a_model_of_logs_without_keys_judges_bare_sequences() -> None:
+    steps = ["open file", "read block", "write block", "close file"] * 1000
+    model = EnhancedDeepLog(small_config(sessions={"n_records": 20}))
+    model.fit(normal=LogRecords.from_lines(steps, format="plain"))
+    assert model.classify_sequence([1] * 30).is_anomaly
+
+
+@pytest.mark.xfail(strict=True, reason="only the first part of a bare sequence over max_records is judged")
+def test_a_bare_sequence_is_judged_to_its_end(benchmark: SyntheticBenchmark, normal_lines: list[str]) -> None:
+    model = EnhancedDeepLog(small_config(sessions={"max_records": 100}))
+    model.fit(normal=sequences_of(normal_lines))
+    usual = [model.vocabulary.event_ids[e] for e in ["10", "11", "12", "13", "14", "15"]] * 20
+    assert model.classify_sequence([*usual[:101], *[1] * 30]).score > model.classify_sequence(usual[:101]).score
+
+
+@pytest.mark.xfail(strict=True, reason="the id doesn't say which of the sessions of one key it names")
+def test_a_key_seen_again_has_a_finding_of_its_own(fitted: EnhancedDeepLog, mixed_lines: list[str]) -> None:
+    found = fitted.classify(sequences_of([mixed_lines[0]] * 2), every_session=True)
+    assert len({f.id for f in found}) == 2

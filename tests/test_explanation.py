@@ -95,7 +95,9 @@ def test_reasons_are_shares_of_the_score(
     assert weight < 1e-9 or size < 1e-9 or sum(reasons.values()) == pytest.approx(1.0, abs=1e-5)
 
 
-def reasons(rarities: list[float], surprise: list[float], unseen: list[bool], **arrays: list[float]) -> dict[str, float]:
+def reasons(
+    rarities: list[float], surprise: list[float], unseen: list[bool], **arrays: list[float]
+) -> dict[str, float]:
     return reasons_of(
         np.array(rarities),
         np.array(surprise),

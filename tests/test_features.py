@@ -86,7 +86,13 @@ def test_event_counts_are_logarithms() -> None:
 def test_transitions_are_shares_of_the_pairs_of_a_session() -> None:
     space = space_of(TWO)
     pairs = [tuple(pair) for pair in space.transitions.tolist()]
-    assert sorted(pairs) == [(3, 4), (3, 5), (4, 4), (4, 5), (5, 2)]  # END and the next session's 3 are no pair
+    assert sorted(pairs) == [
+        (3, 4),
+        (3, 5),
+        (4, 4),
+        (4, 5),
+        (5, 2),
+    ]  # END and the next session's 3 are no pair
     first, second = (dict(zip(pairs, row, strict=True)) for row in raw("transitions"))
     assert first == {(3, 4): 0.25, (4, 4): 0.25, (4, 5): 0.25, (5, 2): 0.25, (3, 5): 0.0}
     assert second == {(3, 4): 0.0, (4, 4): 0.0, (4, 5): 0.0, (5, 2): 0.0, (3, 5): 1.0}

@@ -94,9 +94,7 @@ def test_pipes_separate_time_severity_component_and_body():
 
 
 def test_a_dated_line_needs_a_time_and_may_have_a_severity():
-    rows = parse(
-        "dated", "2024-03-01T08:00:00Z ERROR broken", "[2024-03-01 08:00:00] Information follows", "no"
-    )
+    rows = parse("dated", "2024-03-01T08:00:00Z ERROR broken", "[2024-03-01 08:00:00] Information follows", "no")
     assert rows["severity"].to_list() == ["ERROR", None, None]
     assert rows["body"].to_list() == ["broken", "Information follows", "no"]
     assert rows["fits"].to_list() == [True, True, False]
@@ -134,9 +132,7 @@ def test_any_iso_time_comes_back_in_utc(moment, between, point, zone):
     expected = moment
     if isinstance(zone, int):
         text += f"{'+' if zone >= 0 else '-'}{abs(zone) // 60:02d}:{abs(zone) % 60:02d}"
-        expected = (
-            moment.replace(tzinfo=timezone(timedelta(minutes=zone))).astimezone(UTC).replace(tzinfo=None)
-        )
+        expected = moment.replace(tzinfo=timezone(timedelta(minutes=zone))).astimezone(UTC).replace(tzinfo=None)
     else:
         text += zone
     assert parse("dated", f"{text} x")["timestamp"].to_list() == [expected]
@@ -225,9 +221,7 @@ def test_the_names_of_opentelemetry_need_no_fields():
         "4bf9",
         "orders",
     )
-    model = json.dumps(
-        {"Timestamp": 1709280000000000001, "Body": "up", "Resource": {"service.name": "orders"}}
-    )
+    model = json.dumps({"Timestamp": 1709280000000000001, "Body": "up", "Resource": {"service.name": "orders"}})
     assert parse("jsonl", model)["timestamp"].cast(pl.Int64).to_list() == [1709280000000000001]
     assert parse("jsonl", model)["service"].to_list() == ["orders"]
 
@@ -391,9 +385,7 @@ def test_what_is_written_by_a_format_string_is_read_back(order, data):
     text, line = text.rstrip(" \t"), line.rstrip(" \t")
     parts = format_from_string(text).split(pl.Series([line]))
     found = parts.select("severity", "component", "host", "process", "session_key", "body").row(0)
-    assert found == tuple(
-        values[name] for name in ("Level", "Component", "Host", "Pid", "SessionKey", "Content")
-    )
+    assert found == tuple(values[name] for name in ("Level", "Component", "Host", "Pid", "SessionKey", "Content"))
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():

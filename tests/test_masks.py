@@ -90,9 +90,7 @@ PIECES = [
     ),
     *("é", "µ", "日", "K", " ", "  ", "\t", "\n", "\0", "\x1b[31m", "\u00a0", "\u2028", "\u0661"),
 ]
-hostile_bodies = st.lists(
-    st.lists(st.sampled_from(PIECES), max_size=12).map("".join), min_size=1, max_size=40
-)
+hostile_bodies = st.lists(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), min_size=1, max_size=40)
 
 
 @pytest.mark.parametrize(
@@ -332,21 +330,15 @@ def test_a_pattern_that_cannot_work_is_refused_with_the_reason(pattern: str, tex
     assert str(error.value) == f"Mask 'mine': the pattern {pattern!r}{text}"
 
 
-@pytest.mark.parametrize(
-    "pattern", [r"(a)\1", "a{1000000}", r"\p{Zork}", "", r"\b", "(?x) a # (", "a)|(b", "\x00("]
-)
+@pytest.mark.parametrize("pattern", [r"(a)\1", "a{1000000}", r"\p{Zork}", "", r"\b", "(?x) a # (", "a)|(b", "\x00("])
 def test_no_pattern_gets_past_the_check_and_fails_later(pattern: str) -> None:
     with pytest.raises(ConfigError, match=r"^Mask 'mine': "):
         Mask("mine", pattern)
 
 
 def test_wrong_names_are_refused_with_the_nearest_one() -> None:
-    with pytest.raises(
-        ConfigError, match=r"^No mask is called 'uud'; did you mean 'uuid'\? There are timesta"
-    ):
+    with pytest.raises(ConfigError, match=r"^No mask is called 'uud'; did you mean 'uuid'\? There are timesta"):
         choose_masks(without=["uud"])
-    with pytest.raises(
-        ConfigError, match=r"^A mask 'url' exists already: leave the default one out, or choose "
-    ):
+    with pytest.raises(ConfigError, match=r"^A mask 'url' exists already: leave the default one out, or choose "):
         choose_masks(extra={"url": "x"})
     assert choose_masks(extra={"url": "x"}, without=["url"])[0] == Mask("url", "x")

@@ -141,9 +141,7 @@ def test_a_score_that_is_no_number_is_refused() -> None:
 
 def test_the_published_schema_is_that_of_the_code() -> None:
     published = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
-    assert published == output_schema(), (
-        "write json.dumps(output_schema(), indent=2) to docs/output.schema.json"
-    )
+    assert published == output_schema(), "write json.dumps(output_schema(), indent=2) to docs/output.schema.json"
 
 
 def test_the_schema_is_one_and_findings_keep_it() -> None:
@@ -255,9 +253,7 @@ def test_no_findings_make_a_file_that_says_so(tmp_path: Path, suffix: str) -> No
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_many_findings_are_written_some_at_a_time(
-    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_findings_are_written_some_at_a_time(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     findings = [replace(FINDING, id=f"{i:016x}") for i in range(5)]
     write_findings(findings, tmp_path / f"whole{suffix}")
     monkeypatch.setattr(output_module, "_ROWS", 2)
@@ -318,21 +314,13 @@ def test_an_ending_that_says_nothing_is_refused(tmp_path: Path) -> None:
 def test_a_place_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "d.csv").mkdir()
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        OutputError, match=r"d\.csv: expected a file to write to; this is a directory or a device\.$"
-    ):
+    with pytest.raises(OutputError, match=r"d\.csv: expected a file to write to; this is a directory or a device\.$"):
         check_output(tmp_path / "d.csv")
-    with pytest.raises(
-        OutputError, match=r"x\.csv: expected to be able to write there, but: No such file or dir"
-    ):
+    with pytest.raises(OutputError, match=r"x\.csv: expected to be able to write there, but: No such file or dir"):
         check_output(tmp_path / "absent" / "x.csv")
-    with pytest.raises(
-        OutputError, match=r"expected to be able to write there, but: Not a directory\. Choose"
-    ):
+    with pytest.raises(OutputError, match=r"expected to be able to write there, but: Not a directory\. Choose"):
         check_output(tmp_path / "file" / "x.csv")
-    with pytest.raises(
-        OutputError, match=r"expected to be able to write there, but: (Not a directory|File exists)"
-    ):
+    with pytest.raises(OutputError, match=r"expected to be able to write there, but: (Not a directory|File exists)"):
         check_directory(tmp_path / "file")
 
 

@@ -245,9 +245,7 @@ raw_logs = st.binary(max_size=200) | st.lists(
 @example(b"aaaaa\rb\nb", 1, 5)
 @example(b"\xef\xbb\xbfa\nb", 1, 5)
 @settings(max_examples=150, deadline=None)
-def test_any_bytes_are_read_as_the_naive_reader_reads_them(
-    tmp_path_factory, raw, block_bytes, max_line_bytes
-):
+def test_any_bytes_are_read_as_the_naive_reader_reads_them(tmp_path_factory, raw, block_bytes, max_line_bytes):
     raw = b"x\n" + raw.replace(b"\0", b"0")
     path = tmp_path_factory.getbasetemp() / "any.log"
     path.write_bytes(raw)
@@ -491,9 +489,7 @@ def test_merging_keeps_every_record_and_the_order_of_every_source(sources):
 
 
 @pytest.mark.needs_shared_data
-@pytest.mark.skipif(
-    not SHARED_DATA.is_dir(), reason=f"{SHARED_DATA} is absent: real logs aren't part of the project"
-)
+@pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=f"{SHARED_DATA} is absent: real logs aren't part of the project")
 @pytest.mark.parametrize(
     ("path", "name", "n_records", "n_unfit"),
     [

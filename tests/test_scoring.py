@@ -94,9 +94,7 @@ def test_a_row_is_bitwise_the_same_in_any_batch_and_on_any_number_of_threads(
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7, 64])
-def test_a_row_of_the_classifier_is_bitwise_the_same_in_any_batch(
-    monkeypatch: pytest.MonkeyPatch, batch: int
-) -> None:
+def test_a_row_of_the_classifier_is_bitwise_the_same_in_any_batch(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
     one = exported_classifier()
     (_, whole) = one.run(windows=WINDOWS[:200], features=FEATURES[:200])
     monkeypatch.setattr(scoring, "_BATCH", batch)

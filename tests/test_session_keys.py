@@ -67,18 +67,12 @@ def test_the_key_of_every_line_is_found(name, make):
 
 def test_the_reason_is_one_line_for_a_person():
     choice = find_session_key(frame_of(interleaved(sessions_of(lambda one: f"[req-{one}]"))))
-    assert choice.reason == (
-        "request: in 100% of the records, 40 sessions, 6 records each (median), 0% have only one"
-    )
+    assert choice.reason == ("request: in 100% of the records, 40 sessions, 6 records each (median), 0% have only one")
 
 
 def test_an_object_that_lives_through_many_requests_is_the_session():
     ids = [str(uuid.UUID(int=i + 10**30)) for i in range(60)]
-    lines = [
-        f"[req-{ids[2 * i + step // 3]}] [instance: {ids[i]}] step {step}"
-        for i in range(30)
-        for step in range(6)
-    ]
+    lines = [f"[req-{ids[2 * i + step // 3]}] [instance: {ids[i]}] step {step}" for i in range(30) for step in range(6)]
     choice = find_session_key(frame_of(lines))
     assert choice.chosen is CANDIDATE_KEYS["instance"]
     assert choice.runner_up is CANDIDATE_KEYS["request"]

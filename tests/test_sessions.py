@@ -80,9 +80,7 @@ def limits(closed_after_s: float = 100, **ended_after_s: float) -> dict[str, Pau
     return {"ns": PauseLimits("ns", ended_after, int(closed_after_s * SECOND))}
 
 
-def split(
-    records: list[dict[str, Any]], known: Mapping[str, PauseLimits] | None = None, **rules: Any
-) -> Sessions:
+def split(records: list[dict[str, Any]], known: Mapping[str, PauseLimits] | None = None, **rules: Any) -> Sessions:
     frame = pl.DataFrame(numbered(records), schema=SCHEMA)
     return split_into_sessions(frame, SessionRules(**rules), known or {})
 
@@ -143,7 +141,7 @@ limits_strategy = st.one_of(
 
 
 def with_times(records: list[dict[str, Any]], *, untimed: str) -> list[dict[str, Any]]:
-    """Steps of time, some of them back; None is a record without a timestamp, `untimed` a source without any."""
+    """Steps of time, some of them back; None: a record without a timestamp, `untimed`: a source without any."""
     timed, at = [], 0.0
     for one in records:
         pause = one.pop("pause")
@@ -272,7 +270,12 @@ def test_records_without_the_key_become_sessions_by_origin_and_pause() -> None:
         record(7, key=None, at_s=120, service="shop", host="h1"),
     ]
     sessions = split(records, limits(e3=1000), idle_gap_s=60)
-    assert sequences(sessions) == [("a", [3]), ("shop/h1", [4, 6, END]), ("shop/h2", [5, END]), ("shop/h1", [7])]
+    assert sequences(sessions) == [
+        ("a", [3]),
+        ("shop/h1", [4, 6, END]),
+        ("shop/h2", [5, END]),
+        ("shop/h1", [7]),
+    ]
     assert sessions.table["keyed"].to_list() == [True, False, False, False]
 
 

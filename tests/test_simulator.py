@@ -89,9 +89,7 @@ def test_lines_stand_in_time_order(simulation: Simulation) -> None:
     assert datetime.strptime(stamps[0], "%Y-%m-%d %H:%M:%S,%f").date() == datetime(2024, 3, 1).date()
 
 
-def test_the_keys_are_exactly_those_in_the_lines(
-    simulation: Simulation, sessions: dict[str, list[str]]
-) -> None:
+def test_the_keys_are_exactly_those_in_the_lines(simulation: Simulation, sessions: dict[str, list[str]]) -> None:
     assert len(set(simulation.session_keys)) == len(simulation.session_keys)
     assert set(simulation.session_keys) == set(sessions)
     assert 3_000 < len(simulation.session_keys) < 5_000
@@ -121,9 +119,7 @@ def test_every_normal_request_gets_its_answer(simulation: Simulation, sessions: 
         assert sum(" answered " in line and "| gateway |" in line for line in lines) == 1
 
 
-def test_a_warning_or_an_error_is_no_proof_of_a_fault(
-    simulation: Simulation, sessions: dict[str, list[str]]
-) -> None:
+def test_a_warning_or_an_error_is_no_proof_of_a_fault(simulation: Simulation, sessions: dict[str, list[str]]) -> None:
     normal = normal_sessions(simulation, sessions)
     assert 0.05 < sum("WARN" in levels(lines) for lines in normal) / len(normal) < 0.3
     assert any("ERROR" in levels(lines) for lines in normal)
@@ -211,14 +207,10 @@ def test_inconsistent_orders_are_charged_twice_or_confirmed_before_the_charge() 
     assert ["confirmed,", "captured"] in events
 
 
-def test_an_intruder_tries_many_names_from_one_address(
-    simulation: Simulation, sessions: dict[str, list[str]]
-) -> None:
+def test_an_intruder_tries_many_names_from_one_address(simulation: Simulation, sessions: dict[str, list[str]]) -> None:
     for key, kind in simulation.faults.items():
         if kind == "login_probing":
-            tries = [
-                found for line in sessions[key] if (found := re.search(r"login of (\S+) from (\S+)", line))
-            ]
+            tries = [found for line in sessions[key] if (found := re.search(r"login of (\S+) from (\S+)", line))]
             assert len({found[1] for found in tries}) > 2
             assert len({found[2] for found in tries}) == 1
 

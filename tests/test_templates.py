@@ -22,9 +22,7 @@ from enhanced_deeplog.logs.templates import MAX_TOKENS, Template, TemplateMiner,
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 # Few words, so that bodies resemble one another and templates form; and some that no masking leaves behind.
-tokens = st.sampled_from(
-    ["a", "b", "c", "d", "e", "f", "<*>", "blk_<*>", "(<*>)", "<", "-", "", "é", "\0", "\ud800"]
-)
+tokens = st.sampled_from(["a", "b", "c", "d", "e", "f", "<*>", "blk_<*>", "(<*>)", "<", "-", "", "é", "\0", "\ud800"])
 bodies_of_words = st.lists(st.lists(tokens, max_size=5).map(" ".join), max_size=60)
 any_bodies = st.one_of(bodies_of_words, st.lists(st.text(max_size=12), max_size=30))
 
@@ -45,9 +43,7 @@ def naive_match(miner: TemplateMiner, body: str) -> str | None:
     for template in miner.templates:
         for pattern in (template.text, *template.aliases):
             ours, theirs = pattern.split(" ", MAX_TOKENS - 1), body.split(" ", MAX_TOKENS - 1)
-            if len(ours) == len(theirs) and all(
-                a in (WILDCARD, b) for a, b in zip(ours, theirs, strict=True)
-            ):
+            if len(ours) == len(theirs) and all(a in (WILDCARD, b) for a, b in zip(ours, theirs, strict=True)):
                 fitting.append((sum(token == WILDCARD for token in ours), pattern, template.text))
     return min(fitting)[2] if fitting else None
 
@@ -82,9 +78,7 @@ def test_what_masks_found_in_every_body_varies_however_few_there_are() -> None:
 def test_bodies_that_share_too_little_stay_apart() -> None:
     bodies = [f"{x} {x} {x} end" for x in "abcdefghijkl"]
     assert texts(grown(bodies)) == sorted(bodies)
-    assert texts(grown(bodies, similarity=0.25)) == sorted(bodies), (
-        "the first token groups before anything else"
-    )
+    assert texts(grown(bodies, similarity=0.25)) == sorted(bodies), "the first token groups before anything else"
 
 
 def test_no_template_is_of_wildcards_and_punctuation_alone() -> None:
@@ -232,8 +226,7 @@ def test_the_saved_text_can_be_read_and_edited_by_people() -> None:
         (
             '"aliases": []',
             '"aliases": [1]',
-            'expected {"text": text, "aliases": [text, ...]} as a template; '
-            "got {'text': 'a', 'aliases': [1]}.",
+            "expected {\"text\": text, \"aliases\": [text, ...]} as a template; got {'text': 'a', 'aliases': [1]}.",
         ),
         ('"aliases": []', '"aliases": ["a"]', "expected each template and alias once; got 'a'."),
         (
@@ -260,13 +253,9 @@ def test_text_that_is_something_else_is_refused(text: str) -> None:
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(
-        ConfigError, match=r"^min_values must be 2 or more, for one value varies nothing; it is 1\.$"
-    ):
+    with pytest.raises(ConfigError, match=r"^min_values must be 2 or more, for one value varies nothing; it is 1\.$"):
         TemplateMiner(min_values=1)
-    with pytest.raises(
-        ConfigError, match=r"^similarity is a share of tokens, above 0 and up to 1; it is 0\.0\.$"
-    ):
+    with pytest.raises(ConfigError, match=r"^similarity is a share of tokens, above 0 and up to 1; it is 0\.0\.$"):
         TemplateMiner(similarity=0.0)
 
 
@@ -290,9 +279,7 @@ def test_settings_out_of_range_are_refused() -> None:
         ("unknown", None, []),
     ],
 )
-def test_parameters_are_what_stands_for_the_wildcards(
-    body: str, template: str | None, values: list[str]
-) -> None:
+def test_parameters_are_what_stands_for_the_wildcards(body: str, template: str | None, values: list[str]) -> None:
     assert parameters(pl.Series([body]), [template]) == [values]
 
 
@@ -307,9 +294,7 @@ def test_parameters_put_back_into_the_template_give_the_body(parts: list[tuple[s
     bodies = [f"session {verb} for user {user} on eth{len(user)}" for verb, user in parts]
     masked = mask_bodies(pl.Series(bodies)).to_list()
     templates = grown(masked, min_values=2).match(masked)
-    for body, template, values in zip(
-        bodies, templates, parameters(pl.Series(bodies), templates), strict=True
-    ):
+    for body, template, values in zip(bodies, templates, parameters(pl.Series(bodies), templates), strict=True):
         assert template is not None
         literals = template.split(WILDCARD)
         assert "".join(a + b for a, b in zip(literals, [*values, ""], strict=True)) == body
@@ -320,11 +305,7 @@ def test_parameters_put_back_into_the_template_give_the_body(parts: list[tuple[s
 
 def test_hostile_sets_of_bodies_cost_little() -> None:
     n = MAX_TOKENS
-    chain = [
-        " ".join("a" if j < i else f"{(i * j + k) % 7}x" for j in range(n))
-        for i in range(n)
-        for k in range(7)
-    ]
+    chain = [" ".join("a" if j < i else f"{(i * j + k) % 7}x" for j in range(n)) for i in range(n) for k in range(7)]
     words = [f"{i % 97}q {i % 89}r {i % 83}s {i % 79}t" for i in range(20_000)]
     begin = time.perf_counter()
     miner = grown([*chain, *words])

@@ -278,5 +278,5 @@ def test_the_heads_are_consistent_when_they_agree_on_how_normal_a_window_is() ->
     class_logits = torch.log(torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1]]))
     followed = torch.tensor([1, 2, 0])
     losses = classifier._consistency_loss(next_logits, followed, class_logits).tolist()
-    # The expected happened: 1 against .9. An event an eighth as probable: .125 against .9. Nothing followed: 0.
+    # The expected happened: 1 against .9. An event an eighth as probable: .125 against .9. Nothing: 0.
     assert losses == pytest.approx([0.1**2, (0.9 - 0.125) ** 2, 0.0], rel=1e-4)

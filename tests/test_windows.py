@@ -27,9 +27,7 @@ def test_windows_of_one_session_are_those_of_the_naive_twin(events: list[int], w
 
 
 @given(sessions_of_events, st.integers(1, 12))
-def test_windows_of_many_sessions_never_see_another_session(
-    sessions: list[list[int]], window_size: int
-) -> None:
+def test_windows_of_many_sessions_never_see_another_session(sessions: list[list[int]], window_size: int) -> None:
     starts = np.cumsum([0, *map(len, sessions)])
     contexts = np.repeat(starts[:-1], np.diff(starts))
     windows = session_windows(np.concatenate([np.array(s) for s in sessions]), contexts, window_size)
@@ -52,7 +50,10 @@ def test_each_distinct_pair_is_kept_once_with_its_count(sessions: list[list[int]
 def test_the_order_of_the_windows_does_not_matter(order: list[int]) -> None:
     windows = np.array([[0, 3], [3, 300], [300, 70_000], [0, 3]] * 3)
     next_events = np.array([3, 70_000, 4, 3] * 3)
-    there, shuffled = distinct_windows(windows, next_events), distinct_windows(windows[order], next_events[order])
+    there, shuffled = (
+        distinct_windows(windows, next_events),
+        distinct_windows(windows[order], next_events[order]),
+    )
     assert there.windows.tolist() == shuffled.windows.tolist() == [[0, 3], [3, 300], [300, 70_000]]
     assert there.counts.tolist() == shuffled.counts.tolist() == [6, 3, 3]
     assert there.inverse[order].tolist() == shuffled.inverse.tolist()

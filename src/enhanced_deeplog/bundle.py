@@ -245,10 +245,7 @@ def contents_of(files: Mapping[str, bytes]) -> BundleContents:
 
 def manifest_of(files: Mapping[str, bytes]) -> bytes:
     """The bytes of `manifest.json`."""
-    entries = {
-        name: {"n_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        for name, data in files.items()
-    }
+    entries = {name: {"n_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
     return _to_json({"files": entries, "format": FORMAT, "product": PRODUCT})
 
 
@@ -331,9 +328,7 @@ def _finite(text: str) -> float:
 
 def _to_safetensors(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     # safetensors sorts the names and mends the order of bytes; that of axes it takes as it lies in memory.
-    return bytes(
-        safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in arrays.items()})
-    )
+    return bytes(safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in arrays.items()}))
 
 
 def _parse_safetensors(data: bytes) -> dict[str, npt.NDArray[Any]]:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,6 @@ from enhanced_deeplog.logs.parsing import miner_of, parse_batches, parse_records
 from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.session_rules import choose_rules
 from enhanced_deeplog.logs.sessions import PauseLimits, Sessions, split_into_sessions, stream_pauses
-from enhanced_deeplog.logs.templates import TemplateMiner
 from enhanced_deeplog.model_parts import ModelParts, parts_of, restore
 from enhanced_deeplog.stages import CLEAN_SHARE, fit_detection, presume_normal
 from enhanced_deeplog.summary import summarise
@@ -73,7 +71,9 @@ class EnhancedDeepLog:
             UsageError: If neither kind of log is given.
         """
         if records is None and normal is None:
-            raise UsageError("fit needs logs: `records` of unknown content, or `normal` ones, or both; none were given.")
+            raise UsageError(
+                "fit needs logs: `records` of unknown content, or `normal` ones, or both; none were given."
+            )
         workers = workers or os.cpu_count() or 1
         given = [logs for logs in (records, normal) if logs is not None]
 
@@ -258,7 +258,12 @@ class EnhancedDeepLog:
         return self.kinds.judge(scored, self.detection, self.config)
 
     def _findings(
-        self, sessions: Sessions, verdicts: Verdicts, wanted: npt.NDArray[np.int64], source_name: str, **options: bool
+        self,
+        sessions: Sessions,
+        verdicts: Verdicts,
+        wanted: npt.NDArray[np.int64],
+        source_name: str,
+        **options: bool,
     ) -> list[Finding]:
         return session_findings(
             sessions,

@@ -38,7 +38,7 @@ class OutputError(UsageError):
 
 
 class InputError(EnhancedDeepLogError):
-    """A log can't be read: missing, empty, binary, truncated, not of the stated format. The text names file and line."""
+    """A log can't be read: missing, empty, binary, truncated, of another format. The text names file and line."""
 
     exit_code = 4
 

@@ -11,7 +11,15 @@ import numpy.typing as npt
 
 from enhanced_deeplog.findings import Pattern, Severity
 
-__all__ = ["advice_for", "class_key", "class_name", "pattern_of", "reasons_of", "severity_of", "telling_events"]
+__all__ = [
+    "advice_for",
+    "class_key",
+    "class_name",
+    "pattern_of",
+    "reasons_of",
+    "severity_of",
+    "telling_events",
+]
 
 Float64s = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
@@ -43,7 +51,13 @@ _ADVICE: dict[Pattern, str] = {
 
 
 def pattern_of(
-    event_ids: Int64s, surprise: Float64s, unseen: Bools, *, ended_early: bool, drift: float, counts_share: float
+    event_ids: Int64s,
+    surprise: Float64s,
+    unseen: Bools,
+    *,
+    ended_early: bool,
+    drift: float,
+    counts_share: float,
 ) -> Pattern:
     """How one session deviates.
 
@@ -75,7 +89,14 @@ def _repeated_share(event_ids: Int64s, surprising: Bools) -> float:
 
 
 def reasons_of(
-    rarities: Float64s, surprise: Float64s, unseen: Bools, is_end: Bools, excess: Float64s, unseen_events: Bools, *, drift: float
+    rarities: Float64s,
+    surprise: Float64s,
+    unseen: Bools,
+    is_end: Bools,
+    excess: Float64s,
+    unseen_events: Bools,
+    *,
+    drift: float,
 ) -> dict[str, float]:
     """Which share of the score each reason carries.
 

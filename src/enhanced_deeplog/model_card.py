@@ -32,12 +32,16 @@ def model_card(model: EnhancedDeepLog) -> str:
             "",
             "## Detection",
             "",
-            f"- Threshold {facts['threshold']:.2f}, set for a share of false alarms of {facts['alarm_rate']:g}; the share "
-            f"to expect lies between {low:.2g} and {high:.2g} (95 %).",
+            f"- Threshold {facts['threshold']:.2f}, set for a share of false alarms of {facts['alarm_rate']:g};",
+            f"  the share to expect lies between {low:.2g} and {high:.2g} (95 %).",
             "",
             "## Kinds of anomaly",
             "",
-            *(table if classes else ["None: no session of the logs given was abnormal. Every anomaly will be `unknown`."]),
+            *(
+                table
+                if classes
+                else ["None: no session of the logs given was abnormal. Every anomaly will be `unknown`."]
+            ),
             "",
             "## Limits",
             "",

@@ -36,6 +36,7 @@ Float64s = npt.NDArray[np.float64]
 
 _POPULATIONS = {True: "keyed", False: "unkeyed"}  # sessions made by a key, and those without
 
+
 @dataclass(frozen=True)
 class ModelParts:
     """A fitted model as plain data: what a bundle holds.
@@ -101,7 +102,12 @@ def restore(model: EnhancedDeepLog, parts: ModelParts) -> None:
     model.config = Config.of(documents["config"], where="the bundle's config")
     model.miner = TemplateMiner.from_json(documents["templates"])
     texts = documents["vocabulary"]
-    _expect(isinstance(texts, list) and all(isinstance(t, str) for t in texts), "vocabulary", "a list of texts", texts)
+    _expect(
+        isinstance(texts, list) and all(isinstance(t, str) for t in texts),
+        "vocabulary",
+        "a list of texts",
+        texts,
+    )
     model.vocabulary = EventVocabulary(tuple(texts))
     model.session_rules = _session_rules(documents["sessions"]["rules"])
     n_events = len(model.vocabulary)
@@ -123,8 +129,18 @@ def restore(model: EnhancedDeepLog, parts: ModelParts) -> None:
     }
     for one in (scorer, *by_size.values()):
         logits, state = one.network.run(windows=np.zeros((1, one.window_size), dtype=np.int64))
-        _array({"the prediction of a base model": logits}, "the prediction of a base model", (1, n_events), np.float32)
-        _array({"the hidden state": state}, "the hidden state", (1, model.config.learning.hidden_size), np.float32)
+        _array(
+            {"the prediction of a base model": logits},
+            "the prediction of a base model",
+            (1, n_events),
+            np.float32,
+        )
+        _array(
+            {"the hidden state": state},
+            "the hidden state",
+            (1, model.config.learning.hidden_size),
+            np.float32,
+        )
     populations = set(score["calibration"])
     good = bool(populations) and populations <= set(_POPULATIONS.values())
     _expect(good, "score.calibration", "keyed, unkeyed or both", populations)
@@ -155,7 +171,12 @@ def _session_rules(data: Mapping[str, Any]) -> SessionRules:
 
 def _pause_limits(unit: str, data: Mapping[str, Any], n_events: int) -> PauseLimits:
     name = f"sessions.pauses.{unit}"
-    _expect(unit in ("ns", "records") and data["unit"] == unit, name, 'of the unit "ns" or "records"', data["unit"])
+    _expect(
+        unit in ("ns", "records") and data["unit"] == unit,
+        name,
+        'of the unit "ns" or "records"',
+        data["unit"],
+    )
     for key, ticks in (("closed_after", [data["closed_after"]]), ("ended_after", data["ended_after"])):
         good = isinstance(ticks, list) and all(type(t) is int and 0 <= t < 2**62 for t in ticks)
         _expect(good, f"{name}.{key}", "whole numbers from 0", ticks)
@@ -214,7 +235,12 @@ def _feature_space(model: EnhancedDeepLog, statistics: Arrays, drift: float) -> 
     n_events, hidden_size = len(model.vocabulary), model.config.learning.hidden_size
     features = model.config.features
     transitions = _array(statistics, "space.transitions", (None, 2), np.int64)
-    _expect(bool(((transitions >= 0) & (transitions < n_events)).all()), "space.transitions", "event ids", transitions)
+    _expect(
+        bool(((transitions >= 0) & (transitions < n_events)).all()),
+        "space.transitions",
+        "event ids",
+        transitions,
+    )
     others = {*features.window_sizes} - {model.config.learning.window_size}
     widths: dict[Block, int] = {
         "surprise_profile": n_events + 1,

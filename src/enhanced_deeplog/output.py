@@ -49,10 +49,7 @@ _ROWS = 20_000  # findings turned into columns at once
 _FORMULA = "^[=+@\t\r-]"  # how a cell begins that a spreadsheet computes
 # What JSON allows and is more than text to somebody: C1 controls; marks that hide text or turn it round; line
 # separators, which end a line of JavaScript.
-_ACTIVE = (
-    "[\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f]"
-)
+_ACTIVE = "[\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 _HALF = "[\ud800-\udfff]"  # half of a character, which no UTF-8 file can hold
 
 

@@ -82,9 +82,7 @@ def _object(shape: type) -> dict[str, Any]:
     return {
         "description": (shape.__doc__ or "").split("\n")[0],
         "type": "object",
-        "properties": {
-            name: {"description": about[name], **_json_type(hint, name)} for name, hint in hints.items()
-        },
+        "properties": {name: {"description": about[name], **_json_type(hint, name)} for name, hint in hints.items()},
         "required": list(hints),
         "additionalProperties": False,
     }

@@ -167,7 +167,9 @@ def _evidence(scored: ScoredSessions, novelty: Float64s, drift: float) -> dict[s
         "counts": novelty,
         "largest_surprise": per_session_max(scored.surprise, scored.starts),
         "accumulated_surprise": accumulated_surprise(scored.surprise, scored.starts, drift),
-        "end_surprise": np.where(scored.event_ids[scored.starts[1:] - 1] == END, scored.surprise[scored.starts[1:] - 1], 0.0),
+        "end_surprise": np.where(
+            scored.event_ids[scored.starts[1:] - 1] == END, scored.surprise[scored.starts[1:] - 1], 0.0
+        ),
     }
 
 
@@ -205,7 +207,15 @@ def fit_detection(
         *_fold_jobs(normal, fold, config),
         *(_Training(normal, config.seed, window_size) for window_size in (size, *others)),
     ]
-    trained = _train_all(sessions, jobs, config, n_events, workers=workers, progress=progress, stage="learning normal behaviour")
+    trained = _train_all(
+        sessions,
+        jobs,
+        config,
+        n_events,
+        workers=workers,
+        progress=progress,
+        stage="learning normal behaviour",
+    )
     n_folds = len(jobs) - 1 - len(others)
     scored = _stitch(sessions, fold, [one.scorer for one in trained[:n_folds]])
     scored = scored.take(np.flatnonzero(normal))
@@ -235,7 +245,13 @@ def presume_normal(sessions: Sessions, config: Config, n_events: int, *, workers
     fold = _folds(everything, two_folds)
     jobs = _fold_jobs(everything, fold, two_folds)
     trained = _train_all(
-        sessions, jobs, two_folds, n_events, workers=workers, progress=progress, stage="telling usual from rare"
+        sessions,
+        jobs,
+        two_folds,
+        n_events,
+        workers=workers,
+        progress=progress,
+        stage="telling usual from rare",
     )
     scored = _stitch(sessions, fold, [one.scorer for one in trained])
     _, novelty = KnownCounts.fit(scored.counts, scored.is_open, seed=config.seed)
@@ -248,7 +264,9 @@ def presume_normal(sessions: Sessions, config: Config, n_events: int, *, workers
     return presumed
 
 
-def _fit_scores(scored: ScoredSessions, evidence: Mapping[str, Float64s], clean_share: float) -> dict[bool, SessionScore]:
+def _fit_scores(
+    scored: ScoredSessions, evidence: Mapping[str, Float64s], clean_share: float
+) -> dict[bool, SessionScore]:
     """Calibrate sessions with a key and sessions without apart; those of which there are too few not at all."""
     scores = {}
     for keyed in (True, False):
@@ -318,7 +336,14 @@ def _stitch(sessions: Sessions, fold: Int64s, scorers: list[BaseScorer]) -> Scor
 
 
 def _train_all(
-    sessions: Sessions, jobs: list[_Training], config: Config, n_events: int, *, workers: int, progress: Progress, stage: str
+    sessions: Sessions,
+    jobs: list[_Training],
+    config: Config,
+    n_events: int,
+    *,
+    workers: int,
+    progress: Progress,
+    stage: str,
 ) -> list[_Trained]:
     """Train base models side by side, in threads: torch computes without Python's lock."""
     done = [0.0] * len(jobs)

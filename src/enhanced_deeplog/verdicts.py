@@ -195,7 +195,12 @@ def classifier_inputs(scored: ScoredSessions, space: FeatureSpace, config: Confi
 
 
 def fit_kinds(
-    sessions: Sessions | None, detection: Detection, vocabulary: EventVocabulary, config: Config, *, progress: Progress
+    sessions: Sessions | None,
+    detection: Detection,
+    vocabulary: EventVocabulary,
+    config: Config,
+    *,
+    progress: Progress,
 ) -> Kinds:
     """Stages 2 to 4 on sessions of unknown content.
 
@@ -256,7 +261,12 @@ def fit_kinds(
 
 
 def _fit_classifier(
-    kinds: Kinds, space: FeatureSpace, scored: ScoredSessions, rows: Int64s, config: Config, progress: Progress
+    kinds: Kinds,
+    space: FeatureSpace,
+    scored: ScoredSessions,
+    rows: Int64s,
+    config: Config,
+    progress: Progress,
 ) -> Kinds:
     import torch  # only fitting needs torch
 
@@ -288,7 +298,10 @@ def _fit_classifier(
         on_epoch=lambda report: progress("learning the kinds", min(report.epoch / config.classifier.epochs, 1.0)),
     )
     progress("learning the kinds", 1.0)
-    example = {"windows": torch.as_tensor(inputs.windows[:2]), "features": torch.as_tensor(inputs.features[:2])}
+    example = {
+        "windows": torch.as_tensor(inputs.windows[:2]),
+        "features": torch.as_tensor(inputs.features[:2]),
+    }
     exported = OnnxNetwork(export_onnx(network, example, ["next_logits", "class_logits"]))
     calibrate = in_held_out & whole & (examples.classes > 0)
     (_, logits) = exported.run(windows=examples.windows[calibrate], features=examples.features[calibrate])
@@ -306,7 +319,9 @@ def _prefixes(scored: ScoredSessions, chosen: Int64s, drift: float) -> tuple[Int
     """
     full = np.diff(scored.starts)
     position = np.arange(len(scored.surprise)) - scored.starts[:-1][scored.session]
-    first = np.minimum.reduceat(np.where(scored.surprise > drift, position, full[scored.session] - 1), scored.starts[:-1])
+    first = np.minimum.reduceat(
+        np.where(scored.surprise > drift, position, full[scored.session] - 1), scored.starts[:-1]
+    )
     lengths = np.stack([first + 1, (first + 1 + full) // 2, full], axis=1)[chosen]  # (N, 3)
     sessions = np.repeat(chosen, 3)
     whole = lengths == full[chosen][:, None]
@@ -432,7 +447,11 @@ def session_findings(
             Finding(
                 schema_version=SCHEMA_VERSION,
                 id=finding_id(
-                    source_name or row["service"], row["session_key"], row["part"], first["timestamp"], first["text"]
+                    source_name or row["service"],
+                    row["session_key"],
+                    row["part"],
+                    first["timestamp"],
+                    first["text"],
                 ),
                 bundle_id=bundle_id,
                 source=row["source"],

@@ -17,9 +17,7 @@ __all__ = ["classes"]
 def classes(
     *,
     bundle: Bundle,
-    show: Annotated[
-        int | None, typer.Option(metavar="N", help="All about the class with this number.")
-    ] = None,
+    show: Annotated[int | None, typer.Option(metavar="N", help="All about the class with this number.")] = None,
     json: Json = False,
 ) -> None:
     """List the kinds of anomaly that a bundle knows, or show one of them."""

@@ -33,9 +33,7 @@ def demo(
     output_dir: Annotated[
         Path, typer.Option(metavar="DIR", help="Where log, truth, findings and summary are left.")
     ] = Path("demo-output"),
-    n_records: Annotated[
-        int, typer.Option("--records", metavar="N", min=1000, help="Length of the log.")
-    ] = 60_000,
+    n_records: Annotated[int, typer.Option("--records", metavar="N", min=1000, help="Length of the log.")] = 60_000,
     json: Json = False,
     workers: Workers = 0,
 ) -> None:
@@ -172,17 +170,11 @@ def _kinds(findings: Sequence[Finding], classes: Sequence[AnomalyClass]) -> Iter
         entries.append(Entry(cells, shown(one.name, "bold", limit=200), (*telling, *examples)))
     n_unknown = sum(finding.anomaly_class == UNKNOWN_CLASS for finding in findings)
     if n_unknown:
-        entries.append(
-            Entry((Text("-"), Text(f"{n_unknown:,}"), Text()), Text("unknown: like none of them", "bold"))
-        )
-    return entry_list(
-        (">class", ">sessions", ">confidence"), "kind, what tells it, and lines of an example", entries
-    )
+        entries.append(Entry((Text("-"), Text(f"{n_unknown:,}"), Text()), Text("unknown: like none of them", "bold")))
+    return entry_list((">class", ">sessions", ">confidence"), "kind, what tells it, and lines of an example", entries)
 
 
-def _crosstab(
-    simulation: Simulation, found: Mapping[str, Finding], classes: Sequence[AnomalyClass]
-) -> RenderableType:
+def _crosstab(simulation: Simulation, found: Mapping[str, Finding], classes: Sequence[AnomalyClass]) -> RenderableType:
     from enhanced_deeplog.cli.tables import table
 
     counts = Counter(

@@ -57,9 +57,7 @@ def fit(
     Logs need no labels: what is rare among MIXED is not learnt from. --normal makes it surer.
     """
     if not files and not normal:
-        raise UsageError(
-            "fit: expected logs to learn from; none were given. Give MIXED or --normal logs, or both."
-        )
+        raise UsageError("fit: expected logs to learn from; none were given. Give MIXED or --normal logs, or both.")
     _check_places(bundle, overwrite=overwrite, keep_stages=keep_stages)
     model = _fit(reading, settings, files, normal, workers)
     from enhanced_deeplog.bundle import save_bundle

@@ -22,9 +22,7 @@ ExpectBundle = Annotated[
     str | None, typer.Option(metavar="ID", help="Refuse any other bundle than the one with this id.")
 ]
 All = Annotated[bool, typer.Option("--all", help="Write the verdict on every session, normal ones too.")]
-FailOn = Annotated[
-    bool, typer.Option("--fail-on", help=f"Exit with {FOUND_SOME} if there are findings: for scripts.")
-]
+FailOn = Annotated[bool, typer.Option("--fail-on", help=f"Exit with {FOUND_SOME} if there are findings: for scripts.")]
 
 
 def classify(

@@ -97,9 +97,7 @@ def classes_screen(classes: Sequence[AnomalyClass]) -> Iterator[RenderableType]:
         cells = Text(str(one.id)), Text(f"{one.n_findings:,}"), Text(share(one.mean_confidence))
         telling = tuple(shown(f"{share(part):>5}  {template}", limit=300) for template, part in one.templates)
         entries.append(Entry(cells, shown(one.name, "bold", limit=200), telling))
-    yield from entry_list(
-        (">class", ">sessions", ">confidence"), "kind, and the templates that tell it", entries
-    )
+    yield from entry_list((">class", ">sessions", ">confidence"), "kind, and the templates that tell it", entries)
 
 
 def class_screen(one: AnomalyClass) -> Iterator[RenderableType]:

@@ -59,9 +59,7 @@ class Reading:
     ] = None
     field: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="OURS=THEIRS", help="A field of JSON lines: body=msg, timestamp:ms=t. Repeatable."
-        ),
+        typer.Option(metavar="OURS=THEIRS", help="A field of JSON lines: body=msg, timestamp:ms=t. Repeatable."),
     ] = None
     session_key: Annotated[
         str | None,
@@ -75,12 +73,12 @@ class Reading:
         str | None, typer.Option(metavar="TIME", help="Leave out what is earlier: 2024-03-01T08:00:00Z.")
     ] = None
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Leave out this time and later.")] = None
-    source_name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the source instead of its path.")
-    ] = None
-    service: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Service that wrote records which name none.")
-    ] = None
+    source_name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the source instead of its path.")] = (
+        None
+    )
+    service: Annotated[str | None, typer.Option(metavar="NAME", help="Service that wrote records which name none.")] = (
+        None
+    )
 
     def records(self, files: Sequence[str]) -> LogRecords:
         """The records of these files, not yet read."""
@@ -115,9 +113,7 @@ class Settings:
         list[str] | None,
         typer.Option(metavar="SECTION.NAME=VALUE", help="One setting: learning.epochs=20. Repeatable."),
     ] = None
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Same seed, same result; 0 if left away.")
-    ] = None
+    seed: Annotated[int | None, typer.Option(metavar="N", min=0, help="Same seed, same result; 0 if left away.")] = None
 
     def read(self) -> Config:
         """Settings from the file, changed by what was given beside it."""

@@ -63,9 +63,7 @@ def parse(
     message(f"{n_records:,} records written to {output}.")
 
 
-def _parsed(
-    files: list[str], reading: Reading, settings: Settings, bundle: Path | None
-) -> Iterator[pl.DataFrame]:
+def _parsed(files: list[str], reading: Reading, settings: Settings, bundle: Path | None) -> Iterator[pl.DataFrame]:
     records = reading.records(files)
     if bundle is None:
         from enhanced_deeplog.logs.parsing import parse_records

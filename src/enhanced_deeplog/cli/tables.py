@@ -48,9 +48,7 @@ def table(*columns: str) -> Table:
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     for name in columns:
         number = name.startswith(">")
-        made.add_column(
-            name.removeprefix(">"), justify="right" if number else "left", no_wrap=number, overflow="fold"
-        )
+        made.add_column(name.removeprefix(">"), justify="right" if number else "left", no_wrap=number, overflow="fold")
     return made
 
 
@@ -73,18 +71,13 @@ def entry_list(columns: Sequence[str], headline: str, entries: Sequence[Entry]) 
     """Entries below one another; unlike in a table, their lines have the whole width, and are cut to it."""
     names = [Text(name.removeprefix(">")) for name in columns]
     numbers = [name.startswith(">") for name in columns]
-    widths = [
-        max(cell.cell_len for cell in column)
-        for column in zip(names, *(e.cells for e in entries), strict=True)
-    ]
+    widths = [max(cell.cell_len for cell in column) for column in zip(names, *(e.cells for e in entries), strict=True)]
 
     def first_line(cells: Sequence[Text], rest: Text, style: str = "") -> Text:
         line = Text("  ", style, no_wrap=True, overflow="ellipsis")
         for cell, width, number in zip(cells, widths, numbers, strict=True):
             blanks = " " * (width - cell.cell_len)
-            line.append(blanks if number else "").append_text(cell).append("" if number else blanks).append(
-                "  "
-            )
+            line.append(blanks if number else "").append_text(cell).append("" if number else blanks).append("  ")
         return line.append_text(rest)
 
     yield first_line(names, Text(headline), "dim")

@@ -76,9 +76,7 @@ def write_screen(*parts: RenderableType) -> None:
     with console.capture() as captured:  # Rich would end the program itself when a pipe breaks
         for part in parts:
             # Printing joins texts into one that has forgotten how to wrap; so it is told again.
-            console.print(
-                part, no_wrap=getattr(part, "no_wrap", None), overflow=getattr(part, "overflow", None)
-            )
+            console.print(part, no_wrap=getattr(part, "no_wrap", None), overflow=getattr(part, "overflow", None))
     sys.stdout.write(captured.get())
     sys.stdout.flush()
 

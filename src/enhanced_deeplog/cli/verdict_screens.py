@@ -19,9 +19,7 @@ _SEVERITIES = ("info", "low", "medium", "high", "critical")
 _STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}
 
 
-def findings_screen(
-    findings: Sequence[Finding], *, n_sessions: int | None = None
-) -> Iterator[RenderableType]:
+def findings_screen(findings: Sequence[Finding], *, n_sessions: int | None = None) -> Iterator[RenderableType]:
     """Kinds first, then the sessions with the highest score.
 
     Args:
@@ -47,9 +45,7 @@ def _count(n: int, what: str) -> str:
 def _kinds_in_words(kinds: Sequence[Sequence[Finding]]) -> str:
     n_alike = sum(kind[0].anomaly_class != UNKNOWN_CLASS for kind in kinds)
     n_unknown = sum(len(kind) for kind in kinds if kind[0].anomaly_class == UNKNOWN_CLASS)
-    words = [f"of {_count(n_alike, 'kind')}"] * bool(n_alike) + [f"{n_unknown:,} of no known kind"] * bool(
-        n_unknown
-    )
+    words = [f"of {_count(n_alike, 'kind')}"] * bool(n_alike) + [f"{n_unknown:,} of no known kind"] * bool(n_unknown)
     return ", ".join(words)
 
 

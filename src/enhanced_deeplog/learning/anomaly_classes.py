@@ -60,7 +60,7 @@ class ClassCentres:
     def distances(self, features: npt.NDArray[Any]) -> Float64s:
         """Distance to each centre in radii of its class, float64 (S, C)."""
         differences = features[:, None, :].astype(np.float64) - self.centres[None]
-        return np.sqrt((differences**2).sum(axis=2)) / self.radii
+        return np.asarray(np.sqrt((differences**2).sum(axis=2)) / self.radii)
 
     def is_unknown(self, features: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Whether a session is like no class, bool (S,)."""
@@ -103,14 +103,12 @@ def find_classes(features: npt.NDArray[np.float32], config: ClusteringConfig, *,
     """
     # Distinct rows in the order of their values: the order of the sessions can't matter.
     rows, inverse, counts = np.unique(
-        np.round(features.astype(np.float64), 5), axis=0, return_inverse=True, return_counts=True
+        np.asarray(np.round(features, 5), dtype=np.float64), axis=0, return_inverse=True, return_counts=True
     )
     inverse = inverse.ravel()
-    subcluster, threshold = _condense(rows, config)
-    sizes = np.bincount(subcluster, counts)
-    points = (
-        np.stack([np.bincount(subcluster, counts * column) for column in rows.T], axis=1) / sizes[:, None]
-    )
+    subcluster, threshold = _condense(np.asarray(rows, dtype=np.float64), config)
+    sizes = np.bincount(subcluster, counts).astype(np.float64)
+    points = np.stack([np.bincount(subcluster, counts * column) for column in rows.T], axis=1) / sizes[:, None]
     merges = _hierarchy(points, sizes, "average" if config.method == "average" else "ward")
     curve = _curve(points, sizes, merges, config, seed)
     n_classes = config.n_classes or _knee(curve)
@@ -233,9 +231,7 @@ def _stability(
     found: dict[int, list[float]] = {n: [] for n in numbers}
     for _ in range(_N_REPEATS):
         half = rng.binomial(np.round(sizes).astype(np.int64), 0.5).astype(np.float64)
-        halves = [
-            (h, _hierarchy(points[h > 0], h[h > 0], linkage)) for h in (half, sizes - half) if (h > 0).any()
-        ]
+        halves = [(h, _hierarchy(points[h > 0], h[h > 0], linkage)) for h in (half, sizes - half) if (h > 0).any()]
         for n in numbers:
             if len(halves) == 2 and all(n <= (h > 0).sum() for h, _ in halves):
                 one, other = (_labels_from(points, h, merges, n) for h, merges in halves)
@@ -249,23 +245,19 @@ def _labels_from(points: Float64s, half: Float64s, merges: list[tuple[float, int
     there = half > 0
     labels = _cut(merges, int(there.sum()), n)
     weights = np.bincount(labels, half[there])
-    centres = (
-        np.stack([np.bincount(labels, half[there] * c) for c in points[there].T], axis=1) / weights[:, None]
-    )
+    centres = np.stack([np.bincount(labels, half[there] * c) for c in points[there].T], axis=1) / weights[:, None]
     squares = (centres**2).sum(axis=1)[None] - 2.0 * points @ centres.T
     return np.asarray(squares.argmin(axis=1), dtype=np.int64)
 
 
 def _distances(points: Float64s) -> Float64s:
     squares = (points**2).sum(axis=1)
-    return np.sqrt(np.maximum(squares[:, None] + squares[None] - 2.0 * points @ points.T, 0.0))
+    return np.asarray(np.sqrt(np.maximum(squares[:, None] + squares[None] - 2.0 * points @ points.T, 0.0)))
 
 
 def _within(points: Float64s, sizes: Float64s, labels: Int64s) -> float:
     weights = np.bincount(labels, sizes)
-    centres = (
-        np.stack([np.bincount(labels, sizes * column) for column in points.T], axis=1) / weights[:, None]
-    )
+    centres = np.stack([np.bincount(labels, sizes * column) for column in points.T], axis=1) / weights[:, None]
     return float((sizes * ((points - centres[labels]) ** 2).sum(axis=1)).sum())
 
 

@@ -82,9 +82,7 @@ class Tail:
         """-log of the share of normal sessions with at least this value, nats, float64 (S,)."""
         place = np.searchsorted(self.quantiles, values, side="left") / (len(self.quantiles) - 1)
         counted = -np.log(np.clip(1.0 - place, self.share, 1.0))
-        return np.where(
-            values > self.start, -np.log(self.share) + (values - self.start) / self.scale, counted
-        )
+        return np.where(values > self.start, -np.log(self.share) + (values - self.start) / self.scale, counted)
 
     def interval(self, rarity: float) -> tuple[float, float]:
         """Between which shares of normal sessions that rarity lies, with 95 % confidence.
@@ -109,9 +107,7 @@ class Tail:
     def from_json(cls, data: Mapping[str, Any]) -> Tail:
         """The inverse of `to_json`."""
         quantiles = np.asarray(data["quantiles"], dtype=np.float64)
-        return cls(
-            quantiles, float(data["start"]), float(data["share"]), float(data["scale"]), int(data["n_tail"])
-        )
+        return cls(quantiles, float(data["start"]), float(data["share"]), float(data["scale"]), int(data["n_tail"]))
 
 
 def _quantiles(ordered: Float64s) -> Float64s:
@@ -152,9 +148,7 @@ def fit_temperature(logits: npt.NDArray[Any], classes: npt.NDArray[np.int64]) ->
     return float(candidates[int(np.argmin(losses))])
 
 
-def expected_calibration_error(
-    confidence: Float64s, correct: npt.NDArray[np.bool_], n_bins: int = 15
-) -> float:
+def expected_calibration_error(confidence: Float64s, correct: npt.NDArray[np.bool_], n_bins: int = 15) -> float:
     """Mean gap between confidence and share of right answers, over bins of equal mass.
 
     Example:

@@ -113,7 +113,7 @@ def fit_classifier(
     learning: LearningConfig,
     config: ClassifierConfig,
     seed: int,
-    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    on_epoch: Callable[[EpochReport], None] = lambda _: None,
 ) -> tuple[EnhancedDeepLogModel, list[EpochReport]]:
     """Learn next event and class together.
 
@@ -141,9 +141,7 @@ def fit_classifier(
     torch.manual_seed(seed)
     device = the_device()
     n_features = training.features.shape[1]
-    network = EnhancedDeepLogModel(n_events, n_features, n_classes, learning=learning, config=config).to(
-        device
-    )
+    network = EnhancedDeepLogModel(n_events, n_features, n_classes, learning=learning, config=config).to(device)
     class_weights = _class_weights(training.classes, n_classes).to(device)
 
     def losses_of(examples: ClassifierExamples) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -196,9 +194,7 @@ def _anomaly_loss(
     return loss
 
 
-def _consistency_loss(
-    next_logits: torch.Tensor, followed: torch.Tensor, class_logits: torch.Tensor
-) -> torch.Tensor:
+def _consistency_loss(next_logits: torch.Tensor, followed: torch.Tensor, class_logits: torch.Tensor) -> torch.Tensor:
     expected = torch.softmax(next_logits, dim=1)
     as_expected = expected.gather(1, followed[:, None])[:, 0] / expected.max(dim=1).values
     normal = torch.softmax(class_logits, dim=1)[:, 0]

@@ -220,9 +220,7 @@ class FeatureSpace:
     @classmethod
     def from_parts(cls, parts: dict[str, npt.NDArray[Any]], drift: float) -> FeatureSpace:
         """The inverse of `to_parts`."""
-        shift = {
-            name.removeprefix("shift."): array for name, array in parts.items() if name.startswith("shift.")
-        }
+        shift = {name.removeprefix("shift."): array for name, array in parts.items() if name.startswith("shift.")}
         known = KnownCounts(parts["known_whole"], parts["known_any"], parts["known_scale"])
         scale = {block: parts[f"scale.{block}"] for block in shift}
         return cls(known, drift, parts["normal_state"], parts["transitions"], shift, scale)
@@ -238,7 +236,7 @@ def surprise_profile(scored: ScoredSessions, drift: float) -> Float64s:
     """
     weight = np.maximum(scored.surprise - drift, 0.0)
     width = scored.n_events + 1
-    cells = np.bincount(scored.session * width + scored.event_ids, weight, len(scored) * width)
+    cells = np.bincount(scored.session * width + scored.event_ids, weights=weight, minlength=len(scored) * width)
     profile = cells.reshape(len(scored), width)
     profile[:, -1] = np.bincount(scored.session, weight * scored.unseen, len(scored))
     return _unit_rows(profile)
@@ -277,9 +275,7 @@ def _statistics(scored: ScoredSessions, drift: float) -> Float64s:
 def _longest_repetition(scored: ScoredSessions) -> Float64s:
     """Most times that one event follows itself in each session, itself counted, float64 (S,)."""
     changes = np.ones(len(scored.event_ids), dtype=np.bool_)
-    changes[1:] = (scored.event_ids[1:] != scored.event_ids[:-1]) | (
-        scored.session[1:] != scored.session[:-1]
-    )
+    changes[1:] = (scored.event_ids[1:] != scored.event_ids[:-1]) | (scored.session[1:] != scored.session[:-1])
     begins = np.flatnonzero(changes)
     lengths = np.diff(np.append(begins, len(changes)))
     longest = np.zeros(len(scored))

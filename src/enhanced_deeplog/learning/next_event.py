@@ -16,7 +16,15 @@ from torch import nn
 from enhanced_deeplog.config import LearningConfig
 from enhanced_deeplog.learning.training import EpochReport, one_thread, train
 
-__all__ = ["BaseDeepLogModel", "EventEncoder", "StackedLSTM", "WindowSet", "export_onnx", "fit_base_model", "the_device"]
+__all__ = [
+    "BaseDeepLogModel",
+    "EventEncoder",
+    "StackedLSTM",
+    "WindowSet",
+    "export_onnx",
+    "fit_base_model",
+    "the_device",
+]
 
 Int64s = npt.NDArray[np.int64]
 
@@ -37,9 +45,7 @@ class EventEncoder(nn.Module):
     def __init__(self, n_events: int, config: LearningConfig) -> None:
         super().__init__()
         self.n_events = n_events
-        self.embedding = (
-            nn.Embedding(n_events, config.embedding_size) if config.encoding == "embedding" else None
-        )
+        self.embedding = nn.Embedding(n_events, config.embedding_size) if config.encoding == "embedding" else None
         self.size = config.embedding_size if self.embedding is not None else 1
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
@@ -121,7 +127,7 @@ def fit_base_model(
     n_events: int,
     config: LearningConfig,
     seed: int,
-    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    on_epoch: Callable[[EpochReport], None] = lambda _: None,
 ) -> tuple[BaseDeepLogModel, list[EpochReport]]:
     """Learn which event follows each window of normal behaviour.
 

@@ -48,9 +48,7 @@ class OnnxNetwork:
         try:
             return onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's errors share no base class but this
-            raise BundleError(
-                f"Expected an ONNX network; ONNX Runtime refuses it: {str(error)[:200]}"
-            ) from None
+            raise BundleError(f"Expected an ONNX network; ONNX Runtime refuses it: {str(error)[:200]}") from None
 
     def run(self, **inputs: npt.NDArray[Any]) -> list[Float32s]:
         """Run all rows, batch by batch.
@@ -87,9 +85,7 @@ class WindowScores:
     hidden_state: Float32s
 
 
-def score_windows(
-    network: OnnxNetwork, windows: Int64s, next_events: Int64s, *, smoothing: float
-) -> WindowScores:
+def score_windows(network: OnnxNetwork, windows: Int64s, next_events: Int64s, *, smoothing: float) -> WindowScores:
     """Judge what followed each window.
 
     Args:

@@ -61,7 +61,7 @@ def train(
     config: LearningConfig,
     *,
     seed: int,
-    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    on_epoch: Callable[[EpochReport], None] = lambda _: None,
     epochs: int | None = None,
 ) -> list[EpochReport]:
     """Train until the held-out loss stops getting better, and keep the best weights.
@@ -96,7 +96,7 @@ def train(
     for epoch in range(1, (epochs or config.epochs) + 1):
         network.train()
         total = 0.0
-        for batch in _draw(chance, n_draws, generator).split(config.batch_size):
+        for batch in _draw(chance, n_draws, generator).split(config.batch_size):  # type: ignore[no-untyped-call]  # torch leaves split untyped
             loss = (losses(batch) * importance[batch].to(_device(network))).mean()
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves this method untyped
@@ -127,10 +127,8 @@ def _draw(chance: torch.Tensor, n_draws: int, generator: torch.Generator) -> tor
 def _mean_loss(network: nn.Module, losses: Loss, counts: npt.NDArray[np.int64]) -> float:
     network.eval()
     weights = torch.as_tensor(counts, dtype=torch.float64)
-    total = sum(
-        float((losses(batch).double().cpu() * weights[batch]).sum())
-        for batch in torch.arange(len(counts)).split(4096)
-    )
+    batches: tuple[torch.Tensor, ...] = torch.arange(len(counts)).split(4096)  # type: ignore[no-untyped-call]  # as above
+    total = sum(float((losses(batch).double().cpu() * weights[batch]).sum()) for batch in batches)
     return total / float(weights.sum())
 
 

@@ -67,8 +67,7 @@ def _refuse_binary(head: bytes, shown: str) -> None:
         what = "binary (it holds many NUL bytes)"
     if what is not None:
         raise InputError(
-            f"{shown}: expected a text log in UTF-8, plain, gzip or zstd; this is {what}. "
-            f"Unpack or convert it."
+            f"{shown}: expected a text log in UTF-8, plain, gzip or zstd; this is {what}. Unpack or convert it."
         )
 
 

@@ -38,7 +38,7 @@ class Corpus:
 
 
 def read_corpus(
-    records: LogRecords, miner: TemplateMiner, *, on_batch: Callable[[int], None] = lambda n_records: None
+    records: LogRecords, miner: TemplateMiner, *, on_batch: Callable[[int], None] = lambda _: None
 ) -> Corpus:
     """Read an input batch by batch; of the bodies, only the distinct masked ones stay.
 
@@ -72,7 +72,9 @@ def read_corpus(
     return Corpus(frame, tuple(codes), frozenset(given))
 
 
-def event_ids_of(bodies: Iterable[str], given: frozenset[str], miner: TemplateMiner, vocabulary: EventVocabulary) -> dict[str, int]:
+def event_ids_of(
+    bodies: Iterable[str], given: frozenset[str], miner: TemplateMiner, vocabulary: EventVocabulary
+) -> dict[str, int]:
     """The event id of each masked body; UNKNOWN for what fits no template.
 
     Args:
@@ -86,5 +88,3 @@ def event_ids_of(bodies: Iterable[str], given: frozenset[str], miner: TemplateMi
     for body, template in zip(mined, miner.match(mined), strict=True):
         ids[body] = UNKNOWN if template is None else vocabulary.event_ids.get(template, UNKNOWN)
     return ids
-
-

@@ -77,9 +77,7 @@ def _stdin() -> Any:
     return contextlib.nullcontext(sys.stdin.buffer)  # left open: it isn't ours
 
 
-def _lines_of_file(
-    opener: Callable[[], Any], shown: str, block_bytes: int, max_line_bytes: int
-) -> Iterator[TextLines]:
+def _lines_of_file(opener: Callable[[], Any], shown: str, block_bytes: int, max_line_bytes: int) -> Iterator[TextLines]:
     """Lines of a file; whatever goes wrong on the way says in which file and behind which line."""
     n_lines = 0
     try:

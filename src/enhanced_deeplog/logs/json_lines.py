@@ -165,9 +165,7 @@ def _severity_in(record: dict[str, Any], names: JsonFields) -> str | None:
     return text
 
 
-def _text_at(
-    record: dict[str, Any], paths: tuple[str, ...], *, whole: bool = False
-) -> tuple[str, str] | None:
+def _text_at(record: dict[str, Any], paths: tuple[str, ...], *, whole: bool = False) -> tuple[str, str] | None:
     """The first path with something in it: its text, and the path. Objects count only if `whole`."""
     for path in paths:
         value = _unboxed(_at(record, path))

@@ -26,9 +26,7 @@ from enhanced_deeplog.errors import ConfigError
 __all__ = ["DEFAULT_MASKS", "MAX_BODY", "WILDCARD", "Mask", "choose_masks", "mask_bodies", "normalise_bodies"]
 
 WILDCARD = "<*>"
-MAX_BODY = (
-    4096  # characters of a body that are looked at; the rest is cut, so that a line of 1 MB costs little
-)
+MAX_BODY = 4096  # characters of a body that are looked at; the rest is cut, so that a line of 1 MB costs little
 CUT_MARK = "<cut>"  # the last token of a body that was cut
 
 # Rust's classes are Unicode's unless told otherwise; patterns here, and those of users, mean ASCII.
@@ -183,13 +181,9 @@ def choose_masks(*, extra: Mapping[str, str] | None = None, without: Iterable[st
     names = [mask.name for mask in DEFAULT_MASKS]
     for name in sorted(dropped.difference(names)):
         nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
-        raise ConfigError(
-            f"No mask is called {name!r}; did you mean {nearest!r}? There are {', '.join(names)}."
-        )
+        raise ConfigError(f"No mask is called {name!r}; did you mean {nearest!r}? There are {', '.join(names)}.")
     for name in sorted(extra.keys() & (set(names) - dropped)):
-        raise ConfigError(
-            f"A mask {name!r} exists already: leave the default one out, or choose another name."
-        )
+        raise ConfigError(f"A mask {name!r} exists already: leave the default one out, or choose another name.")
     own = tuple(Mask(name, pattern) for name, pattern in extra.items())
     return own + tuple(mask for mask in DEFAULT_MASKS if mask.name not in dropped)
 

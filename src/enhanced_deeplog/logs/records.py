@@ -149,9 +149,7 @@ def read_records(
         UsageError: If an argument can't be used.
     """
     if not paths:
-        raise UsageError(
-            "read_records: expected at least one path; got none. Give files, globs, or - for stdin."
-        )
+        raise UsageError("read_records: expected at least one path; got none. Give files, globs, or - for stdin.")
     options = _options(
         format,
         fields=fields,

@@ -63,9 +63,7 @@ CANDIDATE_KEYS: Mapping[str, SessionKey] = {
         SessionKey("request", "req-[0-9a-fA-F][0-9a-fA-F-]{5,35}", weight=0.8),
         SessionKey("request_id", rf"(?i:request[_-]?id){_VALUE}", weight=0.8),
         SessionKey("application", "application_[0-9]+_[0-9]+", weight=0.7),
-        SessionKey(
-            "container", "container_[0-9a-z_]*[0-9]+_[0-9]+|(?-u:\\b)[0-9a-f]{64}(?-u:\\b)", weight=0.7
-        ),
+        SessionKey("container", "container_[0-9a-z_]*[0-9]+_[0-9]+|(?-u:\\b)[0-9a-f]{64}(?-u:\\b)", weight=0.7),
         SessionKey("uuid", _HEX_UUID, weight=0.6),
         SessionKey("thread", column="process", weight=0.4),
     )

@@ -71,7 +71,13 @@ class PauseLimits:
 
     @classmethod
     def learn(
-        cls, clock: Int64s, streams: Int64s, event_ids: Int64s, *, n_events: int, unit: Literal["ns", "records"]
+        cls,
+        clock: Int64s,
+        streams: Int64s,
+        event_ids: Int64s,
+        *,
+        n_events: int,
+        unit: Literal["ns", "records"],
     ) -> PauseLimits:
         """Measure the pauses of keyed records.
 
@@ -127,7 +133,7 @@ class Sessions:
     Attributes:
         records: The records, those of a session adjacent and in order; `row` is the row of `table` each belongs to.
         table: One row a session (or part of one), in order of the first record: `session_key, source, service, part,
-            keyed, n_records, first (row of records), ended, state, context` (records of the same session before this part).
+            keyed, n_records, first (row of records), ended, state, context` (records before this part).
         event_ids: Events of all sessions one after another, each ended session closed by END, int64 (M,).
         starts: Where each session begins in `event_ids`, int64 (S + 1,).
         context_starts: Where the past of each session begins in `event_ids`, int64 (S,): its own start, or that of
@@ -237,7 +243,9 @@ def _assign_streams(records: pl.DataFrame, rules: SessionRules, *, timed: bool) 
 
 def _cut(records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | None) -> pl.DataFrame:
     """Mark where sessions and parts begin: columns `session`, `row` (dense, in order of first record) and `part`."""
-    stream_begins = (pl.struct("keyed", "stream_key") != pl.struct("keyed", "stream_key").shift(1)).fill_null(value=True)
+    stream_begins = (pl.struct("keyed", "stream_key") != pl.struct("keyed", "stream_key").shift(1)).fill_null(
+        value=True
+    )
     pause = pl.col("clock") - pl.col("clock").shift(1)
     span = pl.col("clock") // int(rules.time_span_s * _NS)
     allowed = (
@@ -289,13 +297,13 @@ def _collect(
             goes_on=(pl.col("session") == pl.col("session").shift(-1)).fill_null(value=False),
         )
         .with_columns(
-            followed=pl.col("session")
-            != pl.col("session").max().over(pl.struct("keyed", "stream_key")),
+            followed=pl.col("session") != pl.col("session").max().over(pl.struct("keyed", "stream_key")),
         )
     )
     ended, final = _ended(table, rules, limit)
     table = table.with_columns(
-        pl.Series("ended", ended), pl.when(pl.Series(final)).then(pl.lit("final")).otherwise(pl.lit("open")).alias("state")
+        pl.Series("ended", ended),
+        pl.when(pl.Series(final)).then(pl.lit("final")).otherwise(pl.lit("open")).alias("state"),
     )
     event_ids, starts = _lay_out(records["event_id"].to_numpy(), table["n_records"].to_numpy(), ended)
     first_rows = table.with_row_index("at").select(pl.col("at").first().over("session"))

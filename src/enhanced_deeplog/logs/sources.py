@@ -210,9 +210,7 @@ def _one_record_an_event(records: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _within(
-    records: pl.DataFrame, last_time: Any, source: Source, options: ReadOptions
-) -> tuple[pl.DataFrame, Any]:
+def _within(records: pl.DataFrame, last_time: Any, source: Source, options: ReadOptions) -> tuple[pl.DataFrame, Any]:
     """Keep what lies between `since` and `until`; and the time of the last record, for those that follow."""
     times = pl.col("timestamp").forward_fill().fill_null(pl.lit(last_time, pl.Datetime("ns")))
     timed = records.with_columns(times.alias("time"))

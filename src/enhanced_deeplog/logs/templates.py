@@ -63,13 +63,9 @@ class TemplateMiner:
         ['opened by <*>', None]
     """
 
-    def __init__(
-        self, *, min_values: int = 6, similarity: float = 0.5, masks: Sequence[Mask] = DEFAULT_MASKS
-    ) -> None:
+    def __init__(self, *, min_values: int = 6, similarity: float = 0.5, masks: Sequence[Mask] = DEFAULT_MASKS) -> None:
         if min_values < 2:
-            raise ConfigError(
-                f"min_values must be 2 or more, for one value varies nothing; it is {min_values}."
-            )
+            raise ConfigError(f"min_values must be 2 or more, for one value varies nothing; it is {min_values}.")
         if not 0 < similarity <= 1:
             raise ConfigError(f"similarity is a share of tokens, above 0 and up to 1; it is {similarity}.")
         self.min_values = min_values
@@ -167,9 +163,7 @@ class TemplateMiner:
             _check(_has(mask, name=str, pattern=str), '{"name": text, "pattern": text} as a mask', mask)
         taken: set[str] = set()
         for template in content["templates"]:
-            good = _has(template, text=str, aliases=list) and all(
-                isinstance(a, str) for a in template["aliases"]
-            )
+            good = _has(template, text=str, aliases=list) and all(isinstance(a, str) for a in template["aliases"])
             _check(good, '{"text": text, "aliases": [text, ...]} as a template', template)
             for text in (template["text"], *template["aliases"]):
                 _check(text not in taken, "each template and alias once", text)
@@ -193,8 +187,7 @@ class TemplateMiner:
                 of_positions = index[len(tokens)].setdefault(literal, {})
                 of_positions[tuple(tokens[i] for i in literal)] = (pattern, template.text)
         self._index = {
-            n: sorted(by_positions.items(), key=lambda item: -len(item[0]))
-            for n, by_positions in index.items()
+            n: sorted(by_positions.items(), key=lambda item: -len(item[0])) for n, by_positions in index.items()
         }
 
     def _match(self, body: str) -> str | None:

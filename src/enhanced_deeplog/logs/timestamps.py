@@ -77,9 +77,7 @@ _NUMBER = r"^(?P<whole>[0-9]{1,19})(?:\.(?P<fraction>[0-9]{1,9})[0-9]*)?$"
 
 def _magnitude() -> pl.Expr:
     """The unit that each number of column `whole` would have if it were a time since 1970 near ours."""
-    by_size = [
-        pl.when(pl.col("whole") >= _SMALLEST[unit]).then(pl.lit(unit)) for unit in ("ns", "us", "ms", "s")
-    ]
+    by_size = [pl.when(pl.col("whole") >= _SMALLEST[unit]).then(pl.lit(unit)) for unit in ("ns", "us", "ms", "s")]
     return pl.coalesce(by_size)
 
 

@@ -126,9 +126,7 @@ def _check_arguments(n_records: object, seed: object, fault_share: object) -> No
         raise ValueError(f"seed must be an int of at least 0, but is {seed!r}.")
     is_number = isinstance(fault_share, int | float) and not isinstance(fault_share, bool)
     if not is_number or not 0 <= cast(float, fault_share) <= _LARGEST_FAULT_SHARE:
-        raise ValueError(
-            f"fault_share must be a number from 0 to {_LARGEST_FAULT_SHARE}, but is {fault_share!r}."
-        )
+        raise ValueError(f"fault_share must be a number from 0 to {_LARGEST_FAULT_SHARE}, but is {fault_share!r}.")
 
 
 def write_simulation(simulation: Simulation, directory: Path) -> tuple[Path, Path]:
