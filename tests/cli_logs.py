@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import random
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+from enhanced_deeplog.cli import app
 
 SMALL_SETTINGS = {
     "learning.hidden_size": 16,
@@ -52,3 +59,23 @@ def session_key(number: int) -> str:
 def write_log(path: Path, lines: list[str]) -> Path:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit` left and said."""
+
+    log: Path
+    bundle: Path
+    result: Result
+    folder: tempfile.TemporaryDirectory[str]  # removed with this
+
+
+@functools.cache
+def fitted_once() -> Fitted:
+    """A bundle for all tests of a process."""
+    folder = tempfile.TemporaryDirectory()
+    log, bundle = write_log(Path(folder.name) / "service.log", service_lines()), Path(folder.name) / "bundle"
+    result = CliRunner().invoke(app, ["fit", str(log), "--bundle", str(bundle), *SMALL])
+    assert result.exit_code == 0, result.stderr
+    return Fitted(log, bundle, result, folder)

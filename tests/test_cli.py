@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli_logs import N_FAULTS, N_SESSIONS, SMALL, service_lines, session_key, write_log
+from cli_logs import N_FAULTS, N_SESSIONS, SMALL, fitted_once, service_lines, session_key, write_log
 from enhanced_deeplog.cli import app, inspection
 from enhanced_deeplog.findings import FINDING_COLUMNS
 from enhanced_deeplog.output import RECORD_COLUMNS, SUFFIXES
@@ -40,22 +40,13 @@ def said(result: Result, exit_code: int) -> str:
 
 
 @pytest.fixture(scope="session")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_log(tmp_path_factory.mktemp("logs") / "service.log", service_lines())
+def log() -> Path:
+    return fitted_once().log
 
 
 @pytest.fixture(scope="session")
-def fitted_bundle(log: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """A bundle, and what `fit` said of it."""
-    place = tmp_path_factory.mktemp("fitted")
-    result = run("fit", log, "--bundle", place / "bundle", *SMALL)
-    assert result.exit_code == 0, result.stderr
-    return place / "bundle", result
-
-
-@pytest.fixture(scope="session")
-def bundle(fitted_bundle: tuple[Path, Result]) -> Path:
-    return fitted_bundle[0]
+def bundle() -> Path:
+    return fitted_once().bundle
 
 
 def findings_of(result: Result) -> list[dict[str, Any]]:
@@ -268,8 +259,8 @@ def test_parse_of_other_formats(tmp_path: Path) -> None:
 # --- fit ----------------------------------------------------------------------------------------------------
 
 
-def test_fit_says_what_was_learnt(fitted_bundle: tuple[Path, Result]) -> None:
-    bundle, result = fitted_bundle
+def test_fit_says_what_was_learnt(bundle: Path) -> None:
+    result = fitted_once().result
     for expected in (
         "of 8 templates",
         "request: in 100% of the records",

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import enhanced_deeplog
-from cli_logs import SMALL, service_lines, write_log
+from cli_logs import SMALL, fitted_once, service_lines, write_log
 
 SOURCES = Path(enhanced_deeplog.__file__).parents[1]
 COMMAND = [sys.executable, "-m", "enhanced_deeplog.cli"]
@@ -47,27 +47,24 @@ def loaded_by(*commands: list[object]) -> list[str]:
     return done.stdout.decode().splitlines()[-1].split()[1:]
 
 
-@pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_log(tmp_path_factory.mktemp("logs") / "service.log", service_lines())
+@pytest.fixture(scope="session")
+def log() -> Path:
+    return fitted_once().log
 
 
-@pytest.fixture(scope="module")
-def bundle(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("fitted") / "bundle"
-    done = run("fit", log, "--bundle", path, *SMALL)
-    assert done.returncode == 0, done.stderr.decode()
-    return path
+@pytest.fixture(scope="session")
+def bundle() -> Path:
+    return fitted_once().bundle
 
 
 def test_help_loads_nothing_heavy() -> None:
     assert loaded_by(["--help"], ["classify", "--help"]) == []
 
 
-def test_reading_and_judging_need_neither_torch_nor_scikit_learn(log: Path, bundle: Path) -> None:
+def test_reading_and_judging_need_neither_torch_nor_scikit_learn(log: Path, bundle: Path, tmp_path: Path) -> None:
     judged = loaded_by(
         ["inspect", log],
-        ["parse", log, "--output", bundle.parent / "x.csv"],
+        ["parse", log, "--output", tmp_path / "x.csv"],
         ["classify", log, "--bundle", bundle],
         ["explain", log, "--bundle", bundle, "--session", "req-00abc001"],
         ["classes", "--bundle", bundle],
@@ -140,7 +137,7 @@ def test_ctrl_c_ends_a_long_fit_and_leaves_no_bundle(log: Path, tmp_path: Path) 
     endless = ["--set", "learning.epochs=100000", "--set", "learning.early_stopping_patience=100000"]
     with started("fit", log, "--bundle", tmp_path / "b", *SMALL, *endless) as process:
         assert process.stderr is not None
-        time.sleep(4)  # it trains by now; earlier, it ends as well
+        time.sleep(3)  # it trains by now; earlier, it ends as well
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
         assert process.stderr.read() == b"Interrupted.\n"

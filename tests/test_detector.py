@@ -758,12 +758,10 @@ def test_networks_of_another_vocabulary_are_refused(fitted: EnhancedDeepLog, ser
 # --- Known faults: each marker goes with the fault ----------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="a log alone is counted twice: as learnt from, and as searched for kinds")
 def test_the_summary_counts_every_record_once(service: EnhancedDeepLog) -> None:
     assert service.summary["n_sessions"] == N_SESSIONS
 
 
-@pytest.mark.xfail(strict=True, reason="a bare sequence is a session with a key, which such a model can't judge")
 def test_a_model_of_logs_without_keys_judges_bare_sequences() -> None:
     steps = ["open file", "read block", "write block", "close file"] * 1000
     model = EnhancedDeepLog(small_config(sessions={"n_records": 20}))
@@ -771,7 +769,6 @@ def test_a_model_of_logs_without_keys_judges_bare_sequences() -> None:
     assert model.classify_sequence([1] * 30).is_anomaly
 
 
-@pytest.mark.xfail(strict=True, reason="only the first part of a bare sequence over max_records is judged")
 def test_a_bare_sequence_is_judged_to_its_end(benchmark: SyntheticBenchmark, normal_lines: list[str]) -> None:
     model = EnhancedDeepLog(small_config(sessions={"max_records": 100}))
     model.fit(normal=sequences_of(normal_lines))
@@ -779,7 +776,6 @@ def test_a_bare_sequence_is_judged_to_its_end(benchmark: SyntheticBenchmark, nor
     assert model.classify_sequence([*usual[:101], *[1] * 30]).score > model.classify_sequence(usual[:101]).score
 
 
-@pytest.mark.xfail(strict=True, reason="the id doesn't say which of the sessions of one key it names")
 def test_a_key_seen_again_has_a_finding_of_its_own(fitted: EnhancedDeepLog, mixed_lines: list[str]) -> None:
     found = fitted.classify(sequences_of([mixed_lines[0]] * 2), every_session=True)
     assert len({f.id for f in found}) == 2

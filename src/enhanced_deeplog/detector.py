@@ -80,7 +80,7 @@ class EnhancedDeepLog:
         # Parse: bodies to templates to event ids, records to sessions.
         corpora = self._parse(given)
         learnt_from = self._sessions(corpora[-1], learn_pauses=True)
-        mixed = self._sessions(corpora[0]) if records is not None else None
+        mixed = learnt_from if normal is None else self._sessions(corpora[0]) if records is not None else None
 
         # Stage 1: normal behaviour, and how rare normal sessions look.
         if normal is not None:
@@ -155,17 +155,18 @@ class EnhancedDeepLog:
             raise SessionError(
                 f"Expected event ids from 1 to {len(self.vocabulary) - 1}, at least one; got {list(event_ids)[:10]}."
             )
-        frame = _bare_sequence(ids)
+        frame = _bare_sequence(ids, keyed=True in self.detection.scores)
         sessions = split_into_sessions(frame, replace(self.session_rules, by="key"), {})
         verdicts = self._judge(sessions, 1)
-        chosen = int(verdicts.classes[0])
+        worst = int((verdicts.scores - verdicts.thresholds).argmax())  # of the parts of a long one
+        chosen = int(verdicts.classes[worst])
         return SequenceVerdict(
             chosen,
             self.kinds.name(chosen),
-            float(verdicts.confidence[0]),
-            verdicts.class_probabilities(0),
-            float(verdicts.scores[0]),
-            float(verdicts.thresholds[0]),
+            float(verdicts.confidence[worst]),
+            verdicts.class_probabilities(worst),
+            float(verdicts.scores[worst]),
+            float(verdicts.thresholds[worst]),
         )
 
     def parse(self, records: LogRecords) -> Iterator[pl.DataFrame]:
@@ -286,8 +287,8 @@ class EnhancedDeepLog:
             raise UsageError("This model has learnt nothing yet: call fit(), or load a bundle.")
 
 
-def _bare_sequence(event_ids: npt.NDArray[np.int64]) -> pl.DataFrame:
-    """One complete session as records that come from nowhere."""
+def _bare_sequence(event_ids: npt.NDArray[np.int64], *, keyed: bool) -> pl.DataFrame:
+    """One complete session as records that come from nowhere, with a key if the model knows such sessions."""
     last = np.arange(len(event_ids)) == len(event_ids) - 1
     return pl.DataFrame(
         {
@@ -297,7 +298,7 @@ def _bare_sequence(event_ids: npt.NDArray[np.int64]) -> pl.DataFrame:
             "timestamp": pl.Series([None] * len(event_ids), dtype=pl.Datetime("ns")),
             "host": pl.Series([None] * len(event_ids), dtype=pl.String),
             "process": pl.Series([None] * len(event_ids), dtype=pl.String),
-            "session_key": "sequence",
+            "session_key": pl.Series(["sequence" if keyed else None] * len(event_ids), dtype=pl.String),
             "ends_session": last,
             "event_id": event_ids,
         }

@@ -203,13 +203,13 @@ class AnomalyClass:
         return data
 
 
-def finding_id(source_name: str, session_key: str, part: int, first_timestamp: str | None, first_text: str) -> str:
+def finding_id(source_name: str, session_key: str, part: str, first_timestamp: str | None, first_text: str) -> str:
     """Name a session so that every path that reads it names it alike.
 
     Args:
         source_name: The logical source: `--source-name`, else the service, else empty; never a path.
         session_key: Key of the session.
-        part: Which part of a session that goes on, from 0.
+        part: Which part of a session that goes on, from "0"; of sessions alike in all else, also which of them.
         first_timestamp: ISO 8601 UTC of the session's first record, or None.
         first_text: Raw line of the session's first record.
 
@@ -217,9 +217,9 @@ def finding_id(source_name: str, session_key: str, part: int, first_timestamp: s
         16 hexadecimal digits.
 
     Example:
-        >>> finding_id("orders", "req-1", 0, None, "GET /")
+        >>> finding_id("orders", "req-1", "0", None, "GET /")
         'ef32b26ac528336a'
     """
-    fields = (source_name, session_key, str(part), first_timestamp or "", first_text)
+    fields = (source_name, session_key, part, first_timestamp or "", first_text)
     joined = "\x1f".join(fields).encode("utf-8", "surrogatepass")
     return hashlib.sha256(joined).hexdigest()[:16]

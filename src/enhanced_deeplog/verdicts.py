@@ -433,6 +433,7 @@ def session_findings(
     }
     evidence = _evidence_of(sessions, scored, shown, detection, vocabulary)
     ends = _first_and_last(sessions, wanted)
+    alike = _ordinals_of_alike(sessions)
     known_unseen = ~detection.scorer.known
     findings = []
     for session, row, (first, last) in zip(map(int, wanted), table, ends, strict=True):
@@ -449,7 +450,7 @@ def session_findings(
                 id=finding_id(
                     source_name or row["service"],
                     row["session_key"],
-                    row["part"],
+                    f"{row['part']}/{alike[session]}" if alike[session] else str(row["part"]),
                     first["timestamp"],
                     first["text"],
                 ),
@@ -491,6 +492,14 @@ def session_findings(
 
 
 _ISO = "%Y-%m-%dT%H:%M:%S%.6fZ"
+
+
+def _ordinals_of_alike(sessions: Sessions) -> Int64s:
+    """How many sessions of the same key, time and first record came before each, int64 (S,); nearly always 0."""
+    firsts = sessions.records[sessions.table["first"].to_numpy()].select("timestamp", "text")
+    described = sessions.table.select("service", "session_key", "part").hstack(firsts)
+    ordinal = pl.int_range(pl.len(), dtype=pl.Int64).over(described.columns)
+    return described.select(ordinal.alias("ordinal"))["ordinal"].to_numpy()
 
 
 def _first_and_last(sessions: Sessions, wanted: Int64s) -> list[tuple[dict[str, Any], dict[str, Any]]]:

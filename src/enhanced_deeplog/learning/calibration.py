@@ -119,7 +119,7 @@ def most_expected(mean: float, confidence: float = 0.975) -> int:
 
     Example:
         >>> most_expected(2.8)
-        7
+        6
     """
     counts = np.arange(int(mean + 10.0 * np.sqrt(mean)) + 20)
     # In logarithms: exp(-mean) itself is 0 from a mean of 746 on.

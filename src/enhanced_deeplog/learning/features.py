@@ -239,7 +239,7 @@ def surprise_profile(scored: ScoredSessions, drift: float) -> Float64s:
     cells = np.bincount(scored.session * width + scored.event_ids, weights=weight, minlength=len(scored) * width)
     profile = cells.reshape(len(scored), width)
     profile[:, -1] = np.bincount(scored.session, weight * scored.unseen, len(scored))
-    return _unit_rows(profile)
+    return _unit_rows(np.asarray(profile, dtype=np.float64))
 
 
 def _count_deviation(scored: ScoredSessions, known: KnownCounts) -> Float64s:
