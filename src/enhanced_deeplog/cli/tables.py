@@ -19,10 +19,12 @@ def share(value: float) -> str:
     """A share in percent: as many digits as tell it from none and from all.
 
     Example:
-        >>> share(0.25), share(0.0004), share(0.9996), share(1.0)
-        ('25 %', '0.04 %', '99.96 %', '100 %')
+        >>> share(0.25), share(0.0004), share(0.9996), share(1.0), share(0.999999)
+        ('25 %', '0.04 %', '99.96 %', '100 %', '>99.99 %')
     """
     near = min(value, 1 - value)
+    if 0 < near < 0.0001:
+        return "<0.01 %" if value < 0.5 else ">99.99 %"
     digits = 0 if near <= 0 or near >= 0.01 else 1 if near >= 0.001 else 2
     return f"{100 * value:.{digits}f} %"
 

@@ -11,7 +11,6 @@ import gzip
 import importlib
 import io
 import os
-import shutil
 import tempfile
 import weakref
 import zlib
@@ -143,7 +142,9 @@ class Spool:
             self._spool = tempfile.TemporaryFile(prefix="enhanced-deeplog-")  # noqa: SIM115  # kept for later reads
             weakref.finalize(self, self._spool.close)
             with self._open_once() as source:
-                shutil.copyfileobj(source, self._spool, _COPY_BYTES)
+                # One read of the system at a time: Ctrl-C between two reads inside a larger one would go unseen.
+                while piece := source.read1(_COPY_BYTES):
+                    self._spool.write(piece)
             self._spool.flush()
         return _SpooledStream(self._spool)
 
