@@ -197,6 +197,8 @@ def _calibration(data: Mapping[str, Any]) -> SessionScore:
         _number(written, "share", least=0.0, most=1.0)
         _number(written, "scale", least=0.0)
         _number(written, "n_tail", least=1)
+        _array({name: tail.seen}, name, (None,))
+        _array({name: tail.seen_rarity}, name, (len(tail.seen),))
     return calibration
 
 

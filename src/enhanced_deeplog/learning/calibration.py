@@ -14,6 +14,7 @@ __all__ = ["N_QUANTILES", "Tail", "expected_calibration_error", "fit_temperature
 Float64s = npt.NDArray[np.float64]
 
 N_QUANTILES = 257
+_LEAST_REACHED = 5  # normal sessions that must have reached a value before it limits what is called rare
 _TRIMMED = 0.1
 # Mean of an exponential variable of scale 1 without its largest tenth.
 _TRIMMED_MEAN = 1.0 - _TRIMMED / (1.0 - _TRIMMED) * float(np.log(1.0 / _TRIMMED))
@@ -23,7 +24,8 @@ _TRIMMED_MEAN = 1.0 - _TRIMMED / (1.0 - _TRIMMED) * float(np.log(1.0 / _TRIMMED)
 class Tail:
     """How rare a value is among those of normal sessions, beyond the largest one seen, too.
 
-    Below `start`, rarity is counted; above it, values are taken to thin out exponentially.
+    Below `start`, rarity is counted; above it, values are taken to thin out exponentially, yet nothing is called
+    rarer than it was seen to be.
 
     Attributes:
         quantiles: Evenly spaced quantiles of the values, float64 (257,).
@@ -31,6 +33,8 @@ class Tail:
         share: Share of the values beyond `start`.
         scale: Mean excess of those over `start`, from all but the largest tenth.
         n_tail: How many they were.
+        seen: Values that were reached or passed by so many as to be sure of it, descending, float64 (K,).
+        seen_rarity: How rare each of these was, nats, float64 (K,).
     """
 
     quantiles: Float64s
@@ -38,6 +42,8 @@ class Tail:
     share: float
     scale: float
     n_tail: int
+    seen: Float64s
+    seen_rarity: Float64s
 
     @classmethod
     def fit(cls, values: Float64s, *, least_scale: float, tail_share: float = 0.01) -> Tail:
@@ -58,7 +64,10 @@ class Tail:
         n_used = int(np.ceil(n_tail * (1.0 - _TRIMMED)))
         mean_excess = float(ordered[-n_tail:][:n_used].mean()) - start
         scale = max(mean_excess / _TRIMMED_MEAN, least_scale)
-        return cls(_quantiles(ordered), start, n_tail / len(ordered), scale, n_tail)
+        # Of the largest values, those that at least five reached; at most 64 of them, evenly spaced by rarity.
+        n_reached = np.unique(np.geomspace(min(_LEAST_REACHED, n_tail), n_tail, 64).astype(np.int64))
+        seen, seen_rarity = ordered[-n_reached], -np.log(n_reached / len(ordered))
+        return cls(_quantiles(ordered), start, n_tail / len(ordered), scale, n_tail, seen, seen_rarity)
 
     @classmethod
     def fit_contaminated(cls, values: Float64s, *, least_scale: float, clean_share: float) -> Tail:
@@ -76,13 +85,18 @@ class Tail:
         # Of the clean values, the upper fifth: its first three quarters give the scale, exp(-x/scale) = 1/4 there.
         start, end = np.quantile(ordered, [0.8, 0.95])
         scale = max(float(end - start) / float(np.log(4.0)), least_scale)
-        return cls(_quantiles(ordered), float(start), 0.2, scale, max(int(len(ordered) * 0.2), 1))
+        return cls(
+            _quantiles(ordered), float(start), 0.2, scale, max(int(len(ordered) * 0.2), 1), np.zeros(0), np.zeros(0)
+        )
 
     def rarity(self, values: Float64s) -> Float64s:
         """-log of the share of normal sessions with at least this value, nats, float64 (S,)."""
         place = np.searchsorted(self.quantiles, values, side="left") / (len(self.quantiles) - 1)
         counted = -np.log(np.clip(1.0 - place, self.share, 1.0))
-        return np.where(values > self.start, -np.log(self.share) + (values - self.start) / self.scale, counted)
+        extrapolated = -np.log(self.share) + (values - self.start) / self.scale
+        for value, rarity in zip(self.seen, self.seen_rarity, strict=True):
+            extrapolated = np.minimum(extrapolated, rarity + np.maximum(values - value, 0.0) / self.scale)
+        return np.where(values > self.start, extrapolated, counted)
 
     def interval(self, rarity: float) -> tuple[float, float]:
         """Between which shares of normal sessions that rarity lies, with 95 % confidence.
@@ -101,13 +115,17 @@ class Tail:
             "share": self.share,
             "scale": self.scale,
             "n_tail": self.n_tail,
+            "seen": self.seen.tolist(),
+            "seen_rarity": self.seen_rarity.tolist(),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Tail:
         """The inverse of `to_json`."""
         quantiles = np.asarray(data["quantiles"], dtype=np.float64)
-        return cls(quantiles, float(data["start"]), float(data["share"]), float(data["scale"]), int(data["n_tail"]))
+        seen, seen_rarity = (np.asarray(data[name], dtype=np.float64) for name in ("seen", "seen_rarity"))
+        start, share, scale = (float(data[name]) for name in ("start", "share", "scale"))
+        return cls(quantiles, start, share, scale, int(data["n_tail"]), seen, seen_rarity)
 
 
 def _quantiles(ordered: Float64s) -> Float64s:

@@ -142,8 +142,9 @@ class Spool:
             self._spool = tempfile.TemporaryFile(prefix="enhanced-deeplog-")  # noqa: SIM115  # kept for later reads
             weakref.finalize(self, self._spool.close)
             with self._open_once() as source:
-                # One read of the system at a time: Ctrl-C between two reads inside a larger one would go unseen.
-                while piece := source.read1(_COPY_BYTES):
+                # One system call at a time (a raw file's `read` is that): a larger read misses a Ctrl-C inside it.
+                read = getattr(source, "read1", source.read)
+                while piece := read(_COPY_BYTES):
                     self._spool.write(piece)
             self._spool.flush()
         return _SpooledStream(self._spool)
