@@ -25,7 +25,8 @@ ABNORMAL, USUAL = session_key(N_SESSIONS - 1), session_key(1)
 
 
 def run(*words: object, input: str | bytes | None = None) -> Result:
-    result = CliRunner().invoke(app, [str(word) for word in words], input=input)
+    # Workers of a parallel run set COLUMNS to what pytest's own terminal has.
+    result = CliRunner(env={"COLUMNS": "110"}).invoke(app, [str(word) for word in words], input=input)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
