@@ -145,7 +145,8 @@ class KnownCounts:
         difference = (counts - known) * self.scale
         if is_open:
             difference = np.maximum(difference, 0.0)
-        return np.asarray(difference[int(np.abs(difference).sum(axis=1).argmin())])
+        # A copy: a view would keep the differences to all known sessions alive with it.
+        return np.array(difference[int(np.abs(difference).sum(axis=1).argmin())])
 
     def _judge(self, counts: Float64s, is_open: Bools, *, leave_one_out: bool) -> Float64s:
         novelty = np.zeros(len(counts))
