@@ -35,8 +35,8 @@ Progress = Callable[[str, float], None]
 
 LEAST_SESSIONS = 20  # normal sessions without which no rate of false alarms can be told
 
-# Learning from a log of unknown content: up to this share of the sessions, smallest scores first, is taken to be
-# normal when tails are fitted; and sessions rarer than this are not learnt from.
+# Learning from a log of unknown content: sessions rarer than one in a hundred of the others are not learnt from.
+# Tails are fitted to the smallest values alone, for the largest may be those of abnormal sessions.
 _PRESUMED_RARITY = float(np.log(100.0))
 _CLEAN_SHARE = 0.85  # of a log of unknown content
 CLEAN_SHARE = 0.95  # of what is presumed normal in it: the rest lacks the end that was cut off

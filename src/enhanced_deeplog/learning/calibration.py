@@ -16,8 +16,8 @@ Float64s = npt.NDArray[np.float64]
 N_QUANTILES = 257
 _LEAST_REACHED = 5  # normal sessions that must have reached a value before it limits what is called rare
 _TRIMMED = 0.1
+_TRIMMED_VARIANCE = 1.25  # of a scale from a trimmed mean, over that from all values; 20,000 samples of 20 and of 56
 # Mean of an exponential variable of scale 1 without its largest tenth.
-_TRIMMED_VARIANCE = 1.25  # of a scale from that mean, over that from all values; 20,000 samples of 20 and of 56
 _TRIMMED_MEAN = 1.0 - _TRIMMED / (1.0 - _TRIMMED) * float(np.log(1.0 / _TRIMMED))
 
 

@@ -233,7 +233,7 @@ def _lines_of_block(block: bytes, offset: int, n_before: int, max_line_bytes: in
         return _mended_lines(block.split(b"\n"), offset, n_before, max_line_bytes)
     n_bytes = texts.str.len_bytes()
     texts = texts.str.strip_suffix("\r")
-    if int(texts.str.len_bytes().max() or 0) > max_line_bytes:  # type: ignore[arg-type]
+    if int(texts.str.len_bytes().max() or 0) > max_line_bytes:  # type: ignore[arg-type]  # max() may be any type
         return _mended_lines(block.split(b"\n"), offset, n_before, max_line_bytes)
     return TextLines(_line_frame(texts, n_bytes, offset, n_before), 0, 0)
 
