@@ -12,8 +12,10 @@ import numpy.typing as npt
 import polars as pl
 
 from enhanced_deeplog.config import Config
+from enhanced_deeplog.discovery import fit_kinds
 from enhanced_deeplog.errors import SessionError, UsageError
 from enhanced_deeplog.events import EventVocabulary
+from enhanced_deeplog.evidence import session_findings
 from enhanced_deeplog.findings import NORMAL, AnomalyClass, Finding, SequenceVerdict
 from enhanced_deeplog.logs.corpus import Corpus, event_ids_of, read_corpus
 from enhanced_deeplog.logs.parsing import miner_of, parse_batches, parse_records
@@ -23,7 +25,7 @@ from enhanced_deeplog.logs.sessions import PauseLimits, Sessions, split_into_ses
 from enhanced_deeplog.model_parts import ModelParts, parts_of, restore
 from enhanced_deeplog.stages import CLEAN_SHARE, fit_detection, presume_normal
 from enhanced_deeplog.summary import summarise
-from enhanced_deeplog.verdicts import Verdicts, fit_kinds, session_findings
+from enhanced_deeplog.verdicts import Verdicts
 
 __all__ = ["EnhancedDeepLog", "ModelParts", "parse_records"]
 
@@ -127,7 +129,7 @@ class EnhancedDeepLog:
         sessions = self._read_sessions(records)
         verdicts = self._judge(sessions, workers)
         wanted = np.arange(len(sessions)) if every_session else np.flatnonzero(verdicts.classes != NORMAL)
-        return self._findings(sessions, verdicts, wanted, source_name)
+        return session_findings(self, sessions, verdicts, wanted, source_name=source_name)
 
     def explain(self, records: LogRecords, session_key: str, *, source_name: str = "") -> list[Finding]:
         """What is said about one session, normal or not, with its most surprising records.
@@ -141,7 +143,8 @@ class EnhancedDeepLog:
         if not len(wanted):
             near = ", ".join(sessions.table["session_key"].unique(maintain_order=True).head(3))
             raise SessionError(f"No session has the key {session_key!r} in this input. Some that there are: {near}.")
-        return self._findings(sessions, self._judge(sessions, 1), wanted, source_name, always_evidence=True)
+        verdicts = self._judge(sessions, 1)
+        return session_findings(self, sessions, verdicts, wanted, source_name=source_name, always_evidence=True)
 
     def classify_sequence(self, event_ids: Sequence[int]) -> SequenceVerdict:
         """Judge one complete session, given as event ids of this fit (END is added).
@@ -257,26 +260,6 @@ class EnhancedDeepLog:
     def _judge(self, sessions: Sessions, workers: int) -> Verdicts:
         scored = self.detection.with_threads(workers).look_at(sessions)
         return self.kinds.judge(scored, self.detection, self.config)
-
-    def _findings(
-        self,
-        sessions: Sessions,
-        verdicts: Verdicts,
-        wanted: npt.NDArray[np.int64],
-        source_name: str,
-        **options: bool,
-    ) -> list[Finding]:
-        return session_findings(
-            sessions,
-            verdicts,
-            wanted,
-            detection=self.detection,
-            kinds=self.kinds,
-            vocabulary=self.vocabulary,
-            source_name=source_name,
-            bundle_id=self.bundle_id,
-            **options,
-        )
 
     def _report(self, stage: str, share: float) -> None:
         if self.progress is not None:

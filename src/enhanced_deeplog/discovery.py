@@ -1,0 +1,212 @@
+"""Stages 2 to 4: the kinds of anomaly in sessions of unknown content, and a network that tells them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from enhanced_deeplog.config import Config
+from enhanced_deeplog.events import EventVocabulary, template_id
+from enhanced_deeplog.evidence import most_surprising, pattern_of_session
+from enhanced_deeplog.explanation import class_key, class_name, telling_events
+from enhanced_deeplog.findings import AnomalyClass
+from enhanced_deeplog.learning.anomaly_classes import find_classes
+from enhanced_deeplog.learning.calibration import fit_temperature
+from enhanced_deeplog.learning.features import FeatureSpace, ScoredSessions, surprise_profile
+from enhanced_deeplog.learning.scoring import OnnxNetwork
+from enhanced_deeplog.logs.sessions import Sessions
+from enhanced_deeplog.stages import Detection
+from enhanced_deeplog.verdicts import Kinds, classifier_inputs, detect
+
+__all__ = ["fit_kinds"]
+
+Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Progress = Callable[[str, float], None]
+
+_N_EXAMPLES = 3  # lines shown of a class
+_LEAST_HELD_OUT = 30  # sessions below which no temperature is fitted
+
+
+def fit_kinds(
+    sessions: Sessions | None,
+    detection: Detection,
+    vocabulary: EventVocabulary,
+    config: Config,
+    *,
+    progress: Progress,
+) -> Kinds:
+    """Stages 2 to 4 on sessions of unknown content.
+
+    Args:
+        sessions: The sessions; None: there are none, and no classes.
+        detection: Tells which of them deviate.
+        vocabulary: Names their events.
+        config: Settings.
+        progress: Told the stage and the share done.
+
+    Returns:
+        The kinds; empty where nothing deviates.
+    """
+    if sessions is None:
+        return Kinds()
+    progress("finding kinds of anomaly", 0.0)
+    scored = detection.look_at(sessions)
+    rarities, scores, thresholds, _ = detect(scored, detection, config)
+    is_anomaly = scores > thresholds
+    prior = float(np.clip(is_anomaly.mean(), 0.001, 0.5))
+    rows = np.flatnonzero(is_anomaly)
+    if not len(rows):
+        return Kinds(prior=prior)
+
+    # Stage 2: features. Stage 3: classes.
+    abnormal = scored.take(rows)
+    blocks = config.features.for_clustering
+    space = FeatureSpace.fit(
+        abnormal,
+        (*blocks, *config.features.for_classifier),
+        known=detection.known,
+        drift=detection.drift,
+        normal_state=detection.normal_state,
+    )
+    features = space.transform(abnormal, blocks)
+    clustering = find_classes(features, config.clustering, seed=config.seed)
+    labels = clustering.classes
+    progress("finding kinds of anomaly", 1.0)
+    kinds = Kinds(
+        space=space,
+        centres=clustering.centres,
+        prior=prior,
+        clustering=clustering,
+        labels=labels,
+        features=features,
+        n_abnormal=len(rows),
+    )
+    if labels.max() < 1:
+        return replace(kinds, space=None, centres=None)
+
+    # Stage 4: the classifier.
+    kinds = _fit_classifier(kinds, space, scored, rows, config, progress)
+    named = _name_classes(kinds, sessions, abnormal, rows, rarities, detection, vocabulary)
+    kinds = replace(kinds, classes=named)
+    verdicts = kinds.judge(abnormal, detection, config)
+    means = [float(verdicts.confidence[labels == c.id].mean()) for c in named]
+    return replace(kinds, classes=tuple(replace(c, mean_confidence=m) for c, m in zip(named, means, strict=True)))
+
+
+def _fit_classifier(
+    kinds: Kinds,
+    space: FeatureSpace,
+    scored: ScoredSessions,
+    rows: Int64s,
+    config: Config,
+    progress: Progress,
+) -> Kinds:
+    import torch  # only fitting needs torch
+
+    from enhanced_deeplog.learning.classifier import ClassifierExamples, fit_classifier
+    from enhanced_deeplog.learning.next_event import export_onnx
+
+    classes = np.zeros(len(scored), dtype=np.int64)
+    classes[rows] = kinds.labels
+    rng = np.random.default_rng(config.seed)
+    normal = np.setdiff1d(np.arange(len(scored)), rows)
+    normal = rng.permutation(normal)[: max(len(rows), 100)]
+    chosen = np.sort(np.concatenate([rows[kinds.labels > 0], normal]))
+    held_out = rng.random(len(chosen)) < config.learning.validation_share
+    held_out[0], held_out[-1] = False, True  # neither part is ever empty
+
+    sessions, lengths, whole = _prefixes(scored, chosen, space.drift)
+    inputs = classifier_inputs(scored.take(sessions, lengths), space, config)
+    examples = ClassifierExamples(inputs.windows, inputs.next_events, inputs.features, classes[sessions], sessions)
+    in_held_out = np.isin(sessions, chosen[held_out])
+    n_classes = int(kinds.labels.max())
+    network, _ = fit_classifier(
+        examples.take(~in_held_out),
+        examples.take(in_held_out),
+        n_events=scored.n_events,
+        n_classes=n_classes,
+        learning=config.learning,
+        config=config.classifier,
+        seed=config.seed,
+        on_epoch=lambda report: progress("learning the kinds", min(report.epoch / config.classifier.epochs, 1.0)),
+    )
+    progress("learning the kinds", 1.0)
+    example = {
+        "windows": torch.as_tensor(inputs.windows[:2]),
+        "features": torch.as_tensor(inputs.features[:2]),
+    }
+    exported = OnnxNetwork(export_onnx(network, example, ["next_logits", "class_logits"]))
+    calibrate = in_held_out & whole & (examples.classes > 0)
+    (_, logits) = exported.run(windows=examples.windows[calibrate], features=examples.features[calibrate])
+    enough = calibrate.sum() >= _LEAST_HELD_OUT
+    temperature = fit_temperature(logits[:, 1:], examples.classes[calibrate] - 1) if enough else 1.0
+    state = {name: value.numpy() for name, value in network.state_dict().items()}
+    return replace(kinds, network=exported, temperature=temperature, state=state)
+
+
+def _prefixes(scored: ScoredSessions, chosen: Int64s, drift: float) -> tuple[Int64s, Int64s, Bools]:
+    """Prefixes to learn from: up to the first surprising event, half-way on from there, and the whole session.
+
+    Returns:
+        Session and length of each prefix, int64 (N,), and whether it is the whole session, bool (N,).
+    """
+    full = np.diff(scored.starts)
+    position = np.arange(len(scored.surprise)) - scored.starts[:-1][scored.session]
+    first = np.minimum.reduceat(
+        np.where(scored.surprise > drift, position, full[scored.session] - 1), scored.starts[:-1]
+    )
+    lengths = np.stack([first + 1, (first + 1 + full) // 2, full], axis=1)[chosen]  # (N, 3)
+    sessions = np.repeat(chosen, 3)
+    whole = lengths == full[chosen][:, None]
+    new = np.concatenate([~whole[:, :2] & (lengths[:, :2] < lengths[:, 1:]), np.ones((len(chosen), 1), bool)], axis=1)
+    return sessions[new.ravel()], lengths.ravel()[new.ravel()], whole.ravel()[new.ravel()]
+
+
+def _name_classes(
+    kinds: Kinds,
+    sessions: Sessions,
+    abnormal: ScoredSessions,
+    rows: Int64s,
+    rarities: Float64s,
+    detection: Detection,
+    vocabulary: EventVocabulary,
+) -> tuple[AnomalyClass, ...]:
+    """Describe each class by its members."""
+    n_classes = int(kinds.labels.max())
+    profile = surprise_profile(abnormal, detection.drift) ** 2  # rows of length 1: squares are shares
+    members = [np.flatnonzero(kinds.labels == c) for c in range(1, n_classes + 1)]
+    means = np.stack([profile[m].mean(axis=0) for m in members])[:, :-1]  # without the pooled place
+    patterns = [pattern_of_session(abnormal, i, rarities[row], detection.drift) for i, row in enumerate(rows.tolist())]
+    classes = []
+    for c, (member, telling) in enumerate(zip(members, telling_events(means), strict=True), 1):
+        of_class = [patterns[i] for i in member]
+        pattern = max(sorted(set(of_class)), key=of_class.count)
+        templates = tuple((vocabulary.template(event), share) for event, share in telling)
+        centre = kinds.features[member].mean(axis=0)
+        typical = int(member[np.linalg.norm(kinds.features[member] - centre, axis=1).argmin()])
+        classes.append(
+            AnomalyClass(
+                id=c,
+                key=class_key({template_id(text): share for text, share in templates}) + f"-{pattern}",
+                name=class_name(pattern, [text for text, _ in templates]),
+                n_findings=len(member),
+                pattern=pattern,
+                templates=templates,
+                example_key=str(sessions.table["session_key"][int(rows[typical])]),
+                mean_confidence=0.0,
+                examples=_example_lines(sessions, abnormal, int(rows[typical]), typical),
+            )
+        )
+    return tuple(classes)
+
+
+def _example_lines(sessions: Sessions, abnormal: ScoredSessions, session: int, typical: int) -> tuple[str, ...]:
+    places = most_surprising(abnormal, typical, n_most=_N_EXAMPLES)
+    first, n_records = int(sessions.table["first"][session]), int(sessions.table["n_records"][session])
+    shown = dict.fromkeys(first + min(int(place), n_records - 1) for place in places)
+    return tuple(str(sessions.records["text"][row]) for row in shown)

@@ -1,0 +1,212 @@
+"""What a person is given about a session: the verdict, what carried it, and the lines that show it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from enhanced_deeplog.events import END, FIRST_TEMPLATE, UNKNOWN, template_id
+from enhanced_deeplog.explanation import advice_for, pattern_of, reasons_of, severity_of
+from enhanced_deeplog.findings import NORMAL, SCHEMA_VERSION, Evidence, Expected, Finding, Pattern, finding_id
+from enhanced_deeplog.learning.features import ScoredSessions
+from enhanced_deeplog.learning.scoring import expected_events
+from enhanced_deeplog.logs.sessions import Sessions
+from enhanced_deeplog.verdicts import Verdicts
+
+if TYPE_CHECKING:
+    from enhanced_deeplog.detector import EnhancedDeepLog
+
+__all__ = ["most_surprising", "pattern_of_session", "session_findings"]
+
+Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
+
+_MAX_EVIDENCE = 10  # records shown of one finding
+_LEAST_EVIDENCE = 3  # shown even where nothing surprised and the counts alone are odd
+_N_EXPECTED = 3  # PADDING and UNKNOWN are asked for besides, and left out
+_ISO = "%Y-%m-%dT%H:%M:%S%.6fZ"
+
+
+def session_findings(
+    model: EnhancedDeepLog,
+    sessions: Sessions,
+    verdicts: Verdicts,
+    wanted: Int64s,
+    *,
+    source_name: str,
+    always_evidence: bool = False,
+) -> list[Finding]:
+    """Say what a person is given about the wanted sessions.
+
+    Args:
+        model: That judged.
+        sessions: All sessions that were judged.
+        verdicts: What was decided about them.
+        wanted: Rows of the sessions to speak about, int64 (F,).
+        source_name: The logical source, or "".
+        always_evidence: Show the most surprising records of normal sessions, too.
+    """
+    shown = wanted if always_evidence else wanted[verdicts.classes[wanted] != NORMAL]
+    evidence = _evidence_of(model, sessions, verdicts.scored, shown)
+    table = sessions.table[wanted].hstack(_first_and_last(sessions, wanted))
+    return [
+        _finding(model, verdicts, session, row, evidence.get(session, ()), source_name)
+        for session, row in zip(wanted.tolist(), table.to_dicts(), strict=True)
+    ]
+
+
+def _finding(
+    model: EnhancedDeepLog,
+    verdicts: Verdicts,
+    session: int,
+    row: dict[str, Any],
+    evidence: tuple[Evidence, ...],
+    source_name: str,
+) -> Finding:
+    """What is said about one session: `row` is its row of the table, with its first and last record."""
+    chosen = int(verdicts.classes[session])
+    score, threshold = float(verdicts.scores[session]), float(verdicts.thresholds[session])
+    drift = model.detection.drift
+    pattern, severity, advice = None, None, ""
+    if chosen != NORMAL:
+        pattern = pattern_of_session(verdicts.scored, session, verdicts.rarities[session], drift)
+        severity = severity_of((e.severity for e in evidence), score, threshold)
+        advice = advice_for(pattern)
+    # Sessions alike in all that an id is made of are told apart by their order.
+    part = f"{row['part']}/{row['ordinal']}" if row["ordinal"] else str(row["part"])
+    first_time, first_text = row["first_timestamp"], row["first_text"]
+    return Finding(
+        schema_version=SCHEMA_VERSION,
+        id=finding_id(source_name or row["service"], row["session_key"], part, first_time, first_text),
+        bundle_id=model.bundle_id,
+        source=row["source"],
+        service=row["service"],
+        session_key=row["session_key"],
+        is_anomaly=chosen != NORMAL,
+        state=row["state"],
+        complete=row["ended"],
+        score=score,
+        threshold=threshold,
+        anomaly_class=chosen,
+        class_key=model.kinds.key(chosen),
+        class_name=model.kinds.name(chosen),
+        confidence=float(verdicts.confidence[session]),
+        class_probabilities={str(c): p for c, p in verdicts.class_probabilities(session).items()},
+        pattern=pattern,
+        severity=severity,
+        reasons=_reasons(model, verdicts, session),
+        n_records=row["n_records"],
+        first_line=row["first_line"],
+        last_line=row["last_line"],
+        first_timestamp=first_time,
+        last_timestamp=row["last_timestamp"],
+        evidence=evidence,
+        advice=advice,
+    )
+
+
+def pattern_of_session(scored: ScoredSessions, session: int, rarities: Float64s, drift: float) -> Pattern:
+    """How one session deviates.
+
+    Args:
+        scored: The sessions.
+        session: Which of them.
+        rarities: Of each kind of evidence of this session, counts first, nats, float64 (4,).
+        drift: Surprise that an event of a normal session may have, nats.
+    """
+    events = slice(int(scored.starts[session]), int(scored.starts[session + 1]))
+    surprise, event_ids = scored.surprise[events], scored.event_ids[events]
+    weight = np.maximum(surprise - drift, 0.0)
+    by_end = float(weight[event_ids == END].sum())
+    total = float(rarities[0] + rarities[1:].max())
+    return pattern_of(
+        event_ids,
+        surprise,
+        scored.unseen[events],
+        ended_early=by_end > 0.5 * float(weight.sum()) > 0,
+        drift=drift,
+        counts_share=float(rarities[0]) / max(total, 1e-12),
+    )
+
+
+def most_surprising(scored: ScoredSessions, session: int, *, n_most: int) -> Int64s:
+    """Places of the most surprising events of a session, in the order of the session, int64 (at most n_most,)."""
+    surprise = scored.surprise[scored.starts[session] : scored.starts[session + 1]]
+    return np.sort(np.argsort(-surprise, kind="stable")[:n_most])
+
+
+def _reasons(model: EnhancedDeepLog, verdicts: Verdicts, session: int) -> dict[str, float]:
+    scored, detection = verdicts.scored, model.detection
+    events = slice(int(scored.starts[session]), int(scored.starts[session + 1]))
+    return reasons_of(
+        verdicts.rarities[session],
+        scored.surprise[events],
+        scored.unseen[events],
+        scored.event_ids[events] == END,
+        detection.known.excess(scored.counts[session], bool(scored.is_open[session])),
+        ~detection.scorer.known,
+        drift=detection.drift,
+    )
+
+
+def _first_and_last(sessions: Sessions, wanted: Int64s) -> pl.DataFrame:
+    """Line and time of the first and the last record of each session, the first one's text, and `ordinal`: how many
+    sessions of the same key, time and first record came before it; nearly always 0."""
+    firsts = sessions.table["first"].to_numpy()
+    lasts = firsts + sessions.table["n_records"].to_numpy() - 1
+    first = sessions.records[firsts].select(
+        pl.col("line").alias("first_line"),
+        pl.col("timestamp").dt.to_string(_ISO).alias("first_timestamp"),
+        pl.col("text").alias("first_text"),
+    )
+    last = sessions.records[lasts].select(
+        pl.col("line").alias("last_line"), pl.col("timestamp").dt.to_string(_ISO).alias("last_timestamp")
+    )
+    alike = ("service", "session_key", "part", "first_timestamp", "first_text")
+    ordinal = pl.int_range(pl.len(), dtype=pl.Int64).over(alike).alias("ordinal")
+    ordinals = sessions.table.select("service", "session_key", "part").hstack(first).select(ordinal)
+    return first.hstack(last).hstack(ordinals)[wanted]
+
+
+def _evidence_of(
+    model: EnhancedDeepLog, sessions: Sessions, scored: ScoredSessions, shown: Int64s
+) -> dict[int, tuple[Evidence, ...]]:
+    """The evidence of many sessions at once: one look at the records, one run of the network."""
+    if not len(shown):
+        return {}
+    scorer, vocabulary = model.detection.scorer, model.vocabulary
+    places = [_shown_places(scored, int(session), model.detection.drift) for session in shown]
+    session = np.repeat(shown, [len(of_session) for of_session in places])
+    position = np.concatenate(places)
+    events = scored.starts[session] + position
+    first = sessions.table["first"].to_numpy()[session]
+    n_records = sessions.table["n_records"].to_numpy()[session]
+    rows = first + np.minimum(position, n_records - 1)  # END stands on the session's last record
+    columns = ("source", "line", "byte_offset", "severity", "text", pl.col("timestamp").dt.to_string(_ISO))
+    distinct, inverse = np.unique(scorer.windows_at(sessions, events), axis=0, return_inverse=True)
+    expected = expected_events(scorer.network, distinct, _N_EXPECTED + 2)
+    found: dict[int, list[Evidence]] = {s: [] for s in shown.tolist()}
+    for i, record in enumerate(sessions.records[rows].select(columns).to_dicts()):
+        event = int(scored.event_ids[events[i]])
+        likely = [(e, p) for e, p in expected[int(inverse.ravel()[i])] if e > UNKNOWN][:_N_EXPECTED]
+        found[int(session[i])].append(
+            Evidence(
+                **record,
+                template_id=template_id(vocabulary.template(event)) if event >= FIRST_TEMPLATE else None,
+                template=vocabulary.template(event),
+                event_id=event,
+                position=int(position[i]),
+                expected=tuple(Expected(vocabulary.template(e), p) for e, p in likely),
+                surprise=float(scored.surprise[events[i]]),
+            )
+        )
+    return {s: tuple(lines) for s, lines in found.items()}
+
+
+def _shown_places(scored: ScoredSessions, session: int, drift: float) -> Int64s:
+    surprise = scored.surprise[scored.starts[session] : scored.starts[session + 1]]
+    n_surprising = int((surprise > drift).sum())
+    return most_surprising(scored, session, n_most=min(_MAX_EVIDENCE, max(n_surprising, _LEAST_EVIDENCE)))
