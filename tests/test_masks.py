@@ -117,6 +117,9 @@ hostile_bodies = st.lists(st.lists(st.sampled_from(PIECES), max_size=12).map("".
         "-0x1f",
         "5f3a9cd2e1",
         "req-5f3a9c",
+        "req-fdce5efcfffe",
+        "req-fdcebefcfffe",
+        "deadbeef",
         "req-abcdef1a-cdef-4bcd-9fab-abcdefabcdef",
         "blk_-1608999687919862906",
         "blk_1608999687919862906",
@@ -154,6 +157,7 @@ def test_a_variable_part_becomes_one_wildcard(part: str) -> None:
     [
         "Connection closed by peer",
         "log4j and jk2_init() and Slf4jLogger started",
+        "added facade, effaced it",
         "status=ok result=failed",
         "either and/or both",
         "<b>bold</b> <br/>",
@@ -251,7 +255,7 @@ def test_a_long_body_is_cut_between_two_tokens_and_says_so() -> None:
     assert once.endswith(f" (<*>) {CUT_MARK}")
     assert len(once) <= MAX_BODY
     assert masked(once) == once
-    assert masked("a" * 2 * MAX_BODY) == "a" * (MAX_BODY - len(CUT_MARK) - 1) + f" {CUT_MARK}"
+    assert masked("x" * 2 * MAX_BODY) == "x" * (MAX_BODY - len(CUT_MARK) - 1) + f" {CUT_MARK}"
     assert normalise_bodies(pl.Series(["é" * MAX_BODY]))[0] == "é" * MAX_BODY
 
 

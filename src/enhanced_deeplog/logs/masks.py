@@ -135,11 +135,12 @@ DEFAULT_MASKS: tuple[Mask, ...] = (
     Mask("quantity", rf"{_SIGN}\b\d+(?:\.\d+)? ?{_UNIT}\b"),
     Mask("number", rf"{_SIGN}\b\d+(?:[.,:/-]+\d\w*)*\b"),
     # blk_-123 | task_200811_0001_m_000081_0 | part-00081 | req-5f3a9c | 5f3a9c | vm-7.example.org.
-    # One short run of digits between letters is a name (log4j, jk2_init, i18n) and stays.
+    # One short run of digits between letters is a name (log4j, jk2_init, i18n) and stays; eight hexadecimal digits
+    # or more are an identifier even without a single 0 to 9 in them (req-fdcebefcfffe): no word is spelt so.
     Mask(
         "identifier",
-        r"\b(?:\w+-)*(?:\d\w*|[A-Za-z_]+\d+[A-Za-z_]+\d\w*|[A-Za-z_]+\d{3,}[A-Za-z_]\w*|\w*_-?\w*\d|\w+-\w*\d)"
-        r"(?:-\w+)*(?:\.[a-z]+)*\b",
+        r"\b(?:\w+-)*(?:\d\w*|[A-Za-z_]+\d+[A-Za-z_]+\d\w*|[A-Za-z_]+\d{3,}[A-Za-z_]\w*|\w*_-?\w*\d|\w+-\w*\d"
+        r"|[0-9A-Fa-f]{8,})(?:-\w+)*(?:\.[a-z]+)*\b",
     ),
     # eth0 -> eth<*>: letters say what it is, digits which one.
     Mask("suffix", r"\d+\b"),
