@@ -60,6 +60,10 @@ def refusal(data: dict[str, Any]) -> str:
             {"sessions": {"by": "day"}},
             "sessions.by: Input should be 'key', 'idle_gap', 'time_span' or 'count'",
         ),
+        (
+            {"clustering_config": {"n_clusters": 1}},
+            "clustering_config.n_clusters counts normal as one cluster, so it must be at least 2; got 1.",
+        ),
         ({"detection": {"alarm_rate": "many"}}, "detection.alarm_rate: Input should be a valid number"),
     ],
 )

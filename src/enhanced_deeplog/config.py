@@ -299,6 +299,11 @@ def _from_first_description(data: Mapping[str, Any], where: str) -> dict[str, An
                 raise ConfigError(f"In {where}: {_unknown(f'{section}.{name}', name, list(names))}")
             our_section, our_name = names[name]
             if name == "n_clusters" and isinstance(value, int):
-                value -= 1  # there, normal counts as one cluster
+                if value < 2:
+                    raise ConfigError(
+                        f"In {where}: {section}.n_clusters counts normal as one cluster, so it must be at least 2; "
+                        f"got {value!r}."
+                    )
+                value -= 1
             ours.setdefault(our_section, {})[our_name] = value
     return ours

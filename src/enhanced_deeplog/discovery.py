@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from enhanced_deeplog.config import Config
 from enhanced_deeplog.events import EventVocabulary, template_id
 from enhanced_deeplog.evidence import most_surprising, pattern_of_session
 from enhanced_deeplog.explanation import class_key, class_name, telling_events
-from enhanced_deeplog.findings import AnomalyClass
+from enhanced_deeplog.findings import AnomalyClass, Pattern
 from enhanced_deeplog.learning.anomaly_classes import find_classes
 from enhanced_deeplog.learning.calibration import fit_temperature
 from enhanced_deeplog.learning.features import FeatureSpace, ScoredSessions, surprise_profile
@@ -182,7 +183,7 @@ def _name_classes(
     members = [np.flatnonzero(kinds.labels == c) for c in range(1, n_classes + 1)]
     means = np.stack([profile[m].mean(axis=0) for m in members])[:, :-1]  # without the pooled place
     patterns = [pattern_of_session(abnormal, i, rarities[row], detection.drift) for i, row in enumerate(rows.tolist())]
-    classes = []
+    classes: list[AnomalyClass] = []
     for c, (member, telling) in enumerate(zip(members, telling_events(means), strict=True), 1):
         of_class = [patterns[i] for i in member]
         pattern = max(sorted(set(of_class)), key=of_class.count)
@@ -192,7 +193,7 @@ def _name_classes(
         classes.append(
             AnomalyClass(
                 id=c,
-                key=class_key({template_id(text): share for text, share in templates}) + f"-{pattern}",
+                key=_key_of(templates, pattern, {other.key for other in classes}),
                 name=class_name(pattern, [text for text, _ in templates]),
                 n_findings=len(member),
                 pattern=pattern,
@@ -203,6 +204,12 @@ def _name_classes(
             )
         )
     return tuple(classes)
+
+
+def _key_of(templates: tuple[tuple[str, float], ...], pattern: Pattern, taken: set[str]) -> str:
+    """The key of a class; where a larger class has the same, a number is added."""
+    key = class_key({template_id(text): share for text, share in templates}) + f"-{pattern}"
+    return next(free for n in count(1) if (free := key if n == 1 else f"{key}-{n}") not in taken)
 
 
 def _example_lines(sessions: Sessions, abnormal: ScoredSessions, session: int, typical: int) -> tuple[str, ...]:
