@@ -156,19 +156,17 @@ def _first_and_last(sessions: Sessions, wanted: Int64s) -> pl.DataFrame:
     """Line and time of the first and the last record of each session, the first one's text, and `ordinal`: how many
     sessions of the same key, time and first record came before it; nearly always 0."""
     firsts = sessions.table["first"].to_numpy()
-    lasts = firsts + sessions.table["n_records"].to_numpy() - 1
-    first = sessions.records[firsts].select(
-        pl.col("line").alias("first_line"),
-        pl.col("timestamp").dt.to_string(_ISO).alias("first_timestamp"),
-        pl.col("text").alias("first_text"),
+    lasts = firsts[wanted] + sessions.table["n_records"].to_numpy()[wanted] - 1
+    alike = sessions.table.select("service", "session_key", "part").hstack(
+        sessions.records[firsts].select("timestamp", "text")
     )
-    last = sessions.records[lasts].select(
-        pl.col("line").alias("last_line"), pl.col("timestamp").dt.to_string(_ISO).alias("last_timestamp")
+    ordinals = alike.select(pl.int_range(pl.len(), dtype=pl.Int64).over(alike.columns).alias("ordinal"))
+    time = pl.col("timestamp").dt.to_string(_ISO)  # of the wanted alone: most sessions are normal and not asked for
+    first = sessions.records[firsts[wanted]].select(
+        pl.col("line").alias("first_line"), time.alias("first_timestamp"), pl.col("text").alias("first_text")
     )
-    alike = ("service", "session_key", "part", "first_timestamp", "first_text")
-    ordinal = pl.int_range(pl.len(), dtype=pl.Int64).over(alike).alias("ordinal")
-    ordinals = sessions.table.select("service", "session_key", "part").hstack(first).select(ordinal)
-    return first.hstack(last).hstack(ordinals)[wanted]
+    last = sessions.records[lasts].select(pl.col("line").alias("last_line"), time.alias("last_timestamp"))
+    return first.hstack(last).hstack(ordinals[wanted])
 
 
 def _evidence_of(

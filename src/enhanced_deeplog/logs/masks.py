@@ -136,7 +136,7 @@ DEFAULT_MASKS: tuple[Mask, ...] = (
     Mask("number", rf"{_SIGN}\b\d+(?:[.,:/-]+\d\w*)*\b"),
     # blk_-123 | task_200811_0001_m_000081_0 | part-00081 | req-5f3a9c | 5f3a9c | vm-7.example.org.
     # One short run of digits between letters is a name (log4j, jk2_init, i18n) and stays; eight hexadecimal digits
-    # or more are an identifier even without a single 0 to 9 in them (req-fdcebefcfffe): no word is spelt so.
+    # or more are an identifier even without a single 0 to 9 in them (req-fdcebefcfffe): hardly a word is spelt so.
     Mask(
         "identifier",
         r"\b(?:\w+-)*(?:\d\w*|[A-Za-z_]+\d+[A-Za-z_]+\d\w*|[A-Za-z_]+\d{3,}[A-Za-z_]\w*|\w*_-?\w*\d|\w+-\w*\d"
