@@ -171,7 +171,7 @@ def naive_windows(past: list[int], events: list[int], window_size: int) -> list[
 # --- The anomaly score: by recursion, by all pairs ----------------------------------------------------------
 
 
-def naive_accumulated_surprise(surprise: Sequence[float], drift: float) -> float:
+def naive_accumulated(surprise: Sequence[float], drift: float) -> float:
     """The largest sum above `drift` of any stretch, the empty one included: all of them are tried."""
     n = len(surprise)
     stretches = ([s - drift for s in surprise[i:j]] for i in range(n) for j in range(i + 1, n + 1))
@@ -183,14 +183,16 @@ def naive_novelty(
     is_open: bool,
     known: Sequence[tuple[Sequence[float], bool]],
     scale: Sequence[float],
+    n_alike: int,
 ) -> float:
-    """Distance to the nearest of the known sessions (counts, whether open) that may be compared to it."""
+    """Distance to the n-th nearest of the known sessions (counts, whether open) that may be compared to it."""
     distances = []
     for other, other_open in known:
         if is_open or not other_open:
             differences = [(a - b) * s for a, b, s in zip(counts, other, scale, strict=True)]
             distances.append(sum(max(d, 0.0) if is_open else abs(d) for d in differences))
-    return min(distances) if distances else sum(a * s for a, s in zip(counts, scale, strict=True))
+    nearest = sorted(distances)[:n_alike]
+    return nearest[-1] if nearest else sum(a * s for a, s in zip(counts, scale, strict=True))
 
 
 # --- Anomaly classes: O(n^3) --------------------------------------------------------------------------------

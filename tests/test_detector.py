@@ -632,9 +632,8 @@ def with_nan(values: np.ndarray) -> np.ndarray:
 
 
 FLOATS = (
-    *("known_whole", "known_any", "known_scale", "normal_state", "centres", "radii", "space.known_whole"),
-    *("space.known_any", "space.known_scale", "space.normal_state", "space.shift.deviation"),
-    *("space.scale.surprise_profile", "space.shift.hidden_state"),
+    *("known_whole", "known_any", "known_scale", "usual_surprise", "normal_state", "centres", "radii"),
+    *("space.shift.deviation", "space.scale.surprise_profile", "space.shift.hidden_state"),
 )
 REFUSED: dict[str, tuple[Change, str]] = {
     **{f"{n} with NaN": (array(n, with_nan), f"In the bundle, {n} must be finite; it holds NaN") for n in FLOATS},
@@ -659,6 +658,18 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "no known session": (
         array("known_whole", lambda a: a[:0]),
         "In the bundle, known_whole and known_any must be of one session at least",
+    ),
+    "counts that no session had": (
+        array("n_known_whole", lambda a: a * 0),
+        "In the bundle, n_known_whole and n_known_any must be above 0",
+    ),
+    "too few counts of known sessions": (
+        array("n_known_any", lambda a: a[:-1]),
+        "In the bundle, n_known_any must have the shape ",
+    ),
+    "no session that must be alike": (
+        document("score", "n_alike", to=0),
+        "In the bundle, n_alike must be a number from 1 to inf; got 0.",
     ),
     "scales of 0": (
         array("space.scale.deviation", lambda a: a * 0),

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enhanced_deeplog.base_scorer import BaseScorer
 from enhanced_deeplog.errors import SessionError
 from enhanced_deeplog.events import UNKNOWN
 from enhanced_deeplog.learning.scoring import OnnxNetwork
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.logs.windows import distinct_windows, make_windows, session_windows
-from enhanced_deeplog.stages import BaseScorer
 from naive import naive_windows
 from test_sessions import limits, record, split
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from enhanced_deeplog.config import Config
+from enhanced_deeplog.detection import GIVEN_AS_NORMAL, fit_detection
 from enhanced_deeplog.discovery import fit_kinds
 from enhanced_deeplog.errors import SessionError, UsageError
 from enhanced_deeplog.events import EventVocabulary
@@ -23,7 +24,7 @@ from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.session_rules import choose_rules
 from enhanced_deeplog.logs.sessions import PauseLimits, Sessions, split_into_sessions, stream_pauses
 from enhanced_deeplog.model_parts import ModelParts, parts_of, restore
-from enhanced_deeplog.stages import CLEAN_SHARE, fit_detection, presume_normal
+from enhanced_deeplog.presumption import PRESUMED_NORMAL, presume_normal
 from enhanced_deeplog.summary import summarise
 from enhanced_deeplog.verdicts import Verdicts
 
@@ -86,18 +87,18 @@ class EnhancedDeepLog:
 
         # Stage 1: normal behaviour, and how rare normal sessions look.
         if normal is not None:
-            usual, clean_share = np.ones(len(learnt_from), dtype=np.bool_), 1.0
+            usual, trust = np.ones(len(learnt_from), dtype=np.bool_), GIVEN_AS_NORMAL
         else:
             usual = presume_normal(
                 learnt_from, self.config, len(self.vocabulary), workers=workers, progress=self._report
             )
-            clean_share = CLEAN_SHARE
+            trust = PRESUMED_NORMAL
         self.detection = fit_detection(
             learnt_from,
             usual,
             self.config,
             len(self.vocabulary),
-            clean_share=clean_share,
+            trust=trust,
             workers=workers,
             progress=self._report,
         )
@@ -158,7 +159,7 @@ class EnhancedDeepLog:
             raise SessionError(
                 f"Expected event ids from 1 to {len(self.vocabulary) - 1}, at least one; got {list(event_ids)[:10]}."
             )
-        frame = _bare_sequence(ids, keyed=True in self.detection.scores)
+        frame = _bare_sequence(ids, keyed=True in self.detection.calibration.scores)
         sessions = split_into_sessions(frame, replace(self.session_rules, by="key"), {})
         verdicts = self._judge(sessions, 1)
         worst = int((verdicts.scores - verdicts.thresholds).argmax())  # of the parts of a long one

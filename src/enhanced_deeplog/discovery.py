@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enhanced_deeplog.config import Config
+from enhanced_deeplog.detection import Detection
 from enhanced_deeplog.events import EventVocabulary, template_id
 from enhanced_deeplog.evidence import most_surprising, pattern_of_session
 from enhanced_deeplog.explanation import class_key, class_name, telling_events
@@ -19,7 +20,6 @@ from enhanced_deeplog.learning.calibration import fit_temperature
 from enhanced_deeplog.learning.features import FeatureSpace, ScoredSessions, surprise_profile
 from enhanced_deeplog.learning.scoring import OnnxNetwork
 from enhanced_deeplog.logs.sessions import Sessions
-from enhanced_deeplog.stages import Detection
 from enhanced_deeplog.verdicts import Kinds, classifier_inputs, detect
 
 __all__ = ["fit_kinds"]
@@ -70,7 +70,7 @@ def fit_kinds(
     space = FeatureSpace.fit(
         abnormal,
         (*blocks, *config.features.for_classifier),
-        known=detection.known,
+        known=detection.calibration.known,
         drift=detection.drift,
         normal_state=detection.normal_state,
     )

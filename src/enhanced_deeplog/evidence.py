@@ -146,7 +146,7 @@ def _reasons(model: EnhancedDeepLog, verdicts: Verdicts, session: int) -> dict[s
         scored.surprise[events],
         scored.unseen[events],
         scored.event_ids[events] == END,
-        detection.known.excess(scored.counts[session], bool(scored.is_open[session])),
+        detection.calibration.known.excess(scored.counts[session], bool(scored.is_open[session])),
         ~detection.scorer.known,
         drift=detection.drift,
     )

@@ -10,20 +10,23 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from enhanced_deeplog.base_scorer import BaseScorer
 from enhanced_deeplog.config import Block, Config, SessionConfig
+from enhanced_deeplog.detection import Calibration, Detection
 from enhanced_deeplog.errors import BundleError, UsageError
 from enhanced_deeplog.events import EventVocabulary
 from enhanced_deeplog.findings import AnomalyClass
 from enhanced_deeplog.learning.anomaly_classes import ClassCentres
-from enhanced_deeplog.learning.anomaly_score import KnownCounts, SessionScore
+from enhanced_deeplog.learning.anomaly_score import SessionScore
 from enhanced_deeplog.learning.calibration import N_QUANTILES
 from enhanced_deeplog.learning.features import FeatureSpace
+from enhanced_deeplog.learning.known_counts import KnownCounts
 from enhanced_deeplog.learning.scoring import OnnxNetwork
+from enhanced_deeplog.learning.surprise import UsualSurprise
 from enhanced_deeplog.logs.session_keys import session_key_of
 from enhanced_deeplog.logs.sessions import PauseLimits, SessionRules
 from enhanced_deeplog.logs.templates import TemplateMiner
 from enhanced_deeplog.model_card import model_card
-from enhanced_deeplog.stages import BaseScorer, Detection
 from enhanced_deeplog.verdicts import Kinds
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ class ModelParts:
 def parts_of(model: EnhancedDeepLog) -> ModelParts:
     """Take a fitted model apart."""
     detection, kinds = model.detection, model.kinds
+    calibration = detection.calibration
     documents = {
         "config": model.config.model_dump(mode="json"),
         "templates": model.miner.to_json(),
@@ -65,8 +69,10 @@ def parts_of(model: EnhancedDeepLog) -> ModelParts:
         },
         "score": {
             "smoothing": detection.scorer.smoothing,
-            "calibration": {_POPULATIONS[keyed]: score.to_json() for keyed, score in detection.scores.items()},
-            "drift": detection.drift,
+            "calibration": {_POPULATIONS[keyed]: score.to_json() for keyed, score in calibration.scores.items()},
+            "drift": calibration.usual.drift,
+            "misplacement_drift": calibration.usual.misplacement_drift,
+            "n_alike": calibration.known.n_alike,
             "prior": kinds.prior,
             "temperature": kinds.temperature,
         },
@@ -76,9 +82,12 @@ def parts_of(model: EnhancedDeepLog) -> ModelParts:
     }
     statistics: dict[str, npt.NDArray[Any]] = {
         "known_events": detection.scorer.known,
-        "known_whole": detection.known.whole,
-        "known_any": detection.known.any,
-        "known_scale": detection.known.scale,
+        "known_whole": calibration.known.whole,
+        "n_known_whole": calibration.known.n_whole,
+        "known_any": calibration.known.any,
+        "n_known_any": calibration.known.n_any,
+        "known_scale": calibration.known.scale,
+        "usual_surprise": calibration.usual.by_event,
         "normal_state": detection.normal_state,
     }
     tensors = {"statistics": statistics, "base_model": dict(detection.state)}
@@ -145,18 +154,20 @@ def restore(model: EnhancedDeepLog, parts: ModelParts) -> None:
     good = bool(populations) and populations <= set(_POPULATIONS.values())
     _expect(good, "score.calibration", "keyed, unkeyed or both", populations)
     scores = {k: _calibration(score["calibration"][n]) for k, n in _POPULATIONS.items() if n in score["calibration"]}
-    _number(score, "drift", least=0.0)
+    usual = UsualSurprise(
+        _number(score, "drift", least=0.0),
+        _array(statistics, "usual_surprise", (n_events,)),
+        _number(score, "misplacement_drift"),
+    )
     model.detection = Detection(
         scorer,
         by_size,
-        _known_counts(statistics, "", n_events),
-        scores,
-        float(score["drift"]),
+        Calibration(_known_counts(score, statistics, n_events), usual, scores),
         _weights(parts, "base_model"),
         [],
         _array(statistics, "normal_state", (model.config.learning.hidden_size,)),
     )
-    model.kinds = _kinds(model, parts, model.detection.drift)
+    model.kinds = _kinds(model, parts)
 
 
 def _session_rules(data: Mapping[str, Any]) -> SessionRules:
@@ -202,7 +213,7 @@ def _calibration(data: Mapping[str, Any]) -> SessionScore:
     return calibration
 
 
-def _kinds(model: EnhancedDeepLog, parts: ModelParts, drift: float) -> Kinds:
+def _kinds(model: EnhancedDeepLog, parts: ModelParts) -> Kinds:
     documents, statistics = parts.documents, parts.tensors["statistics"]
     classes = tuple(_anomaly_class(data) for data in documents["classes"])
     ids = [c.id for c in classes]
@@ -211,7 +222,7 @@ def _kinds(model: EnhancedDeepLog, parts: ModelParts, drift: float) -> Kinds:
     if not classes:
         return Kinds(prior=prior)
     features = model.config.features
-    space = _feature_space(model, statistics, drift)
+    space = _feature_space(model, statistics)
     width = space.width(features.for_clustering)
     radii = _array(statistics, "radii", (len(classes),))
     _expect(bool((radii > 0).all()), "radii", "above 0", radii)
@@ -232,7 +243,7 @@ def _kinds(model: EnhancedDeepLog, parts: ModelParts, drift: float) -> Kinds:
     )
 
 
-def _feature_space(model: EnhancedDeepLog, statistics: Arrays, drift: float) -> FeatureSpace:
+def _feature_space(model: EnhancedDeepLog, statistics: Arrays) -> FeatureSpace:
     """The scales of exactly the blocks that the settings ask for, each as wide as the vocabulary makes it."""
     n_events, hidden_size = len(model.vocabulary), model.config.learning.hidden_size
     features = model.config.features
@@ -261,15 +272,18 @@ def _feature_space(model: EnhancedDeepLog, statistics: Arrays, drift: float) -> 
         shift[block] = _array(statistics, f"space.shift.{block}", (widths[block],))
         scale[block] = _array(statistics, f"space.scale.{block}", (widths[block],))
         _expect(bool((scale[block] > 0).all()), f"space.scale.{block}", "above 0", scale[block])
-    known = _known_counts(statistics, "space.", n_events)
-    normal_state = _array(statistics, "space.normal_state", (hidden_size,))
-    return FeatureSpace(known, drift, normal_state, transitions, shift, scale)
+    detection = model.detection
+    return FeatureSpace(detection.calibration.known, detection.drift, detection.normal_state, transitions, shift, scale)
 
 
-def _known_counts(statistics: Arrays, prefix: str, n_events: int) -> KnownCounts:
-    whole, some = (_array(statistics, f"{prefix}known_{name}", (None, n_events)) for name in ("whole", "any"))
-    _expect(len(whole) > 0 and len(some) > 0, f"{prefix}known_whole and known_any", "of one session at least", 0)
-    return KnownCounts(whole, some, _array(statistics, f"{prefix}known_scale", (n_events,)))
+def _known_counts(score: Mapping[str, Any], statistics: Arrays, n_events: int) -> KnownCounts:
+    n_alike = int(_number(score, "n_alike", least=1))
+    whole, some = (_array(statistics, f"known_{name}", (None, n_events)) for name in ("whole", "any"))
+    _expect(len(whole) > 0 and len(some) > 0, "known_whole and known_any", "of one session at least", 0)
+    n_whole = _array(statistics, "n_known_whole", (len(whole),), np.int64)
+    n_any = _array(statistics, "n_known_any", (len(some),), np.int64)
+    _expect(bool((n_whole > 0).all() and (n_any > 0).all()), "n_known_whole and n_known_any", "above 0", 0)
+    return KnownCounts(whole, n_whole, some, n_any, _array(statistics, "known_scale", (n_events,)), n_alike)
 
 
 def _weights(parts: ModelParts, network: str) -> Arrays:

@@ -33,7 +33,7 @@ def summarise(
         mixed: The sessions that were searched for kinds, or None.
     """
     # Of the sessions that matter most: those with a key, where there are such.
-    score = model.detection.scores.get(True) or model.detection.scores[False]
+    score = model.detection.calibration.scores.get(True) or model.detection.calibration.scores[False]
     threshold = score.threshold(model.config.detection.alarm_rate)
     sets = [learnt_from] if mixed is None or mixed is learnt_from else [learnt_from, mixed]
     table = learnt_from.table
@@ -83,7 +83,7 @@ def _notes(model: EnhancedDeepLog, mixed: Sessions | None, without_key: float) -
             "they stay unknown."
         )
     if 0 < without_key < 1:
-        judged = "" if False in model.detection.scores else " Too few to learn from: they are not judged."
+        judged = "" if False in model.detection.calibration.scores else " Too few to learn from: they are not judged."
         notes.append(
             f"{without_key:.1%} of the records have no session key; they became sessions by origin and time.{judged}"
         )

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from enhanced_deeplog.config import Config
+from enhanced_deeplog.detection import Detection
 from enhanced_deeplog.events import PADDING
 from enhanced_deeplog.findings import NORMAL, UNKNOWN_CLASS, AnomalyClass
 from enhanced_deeplog.learning.anomaly_classes import ClassCentres, Clustering
 from enhanced_deeplog.learning.features import FeatureSpace, ScoredSessions
 from enhanced_deeplog.learning.scoring import OnnxNetwork, softmax
-from enhanced_deeplog.stages import Detection
 
 __all__ = ["PRIOR", "ClassifierInputs", "Kinds", "Verdicts", "classifier_inputs", "detect"]
 
@@ -132,7 +132,7 @@ def detect(
     scored: ScoredSessions, detection: Detection, config: Config
 ) -> tuple[Float64s, Float64s, Float64s, Float64s]:
     """Rarities (S, 4), scores and thresholds (S,), and the share of normal sessions that are at least as odd (S,)."""
-    rarities, scores, thresholds = detection.judge(scored, config.detection.alarm_rate)
+    rarities, scores, thresholds = detection.calibration.judge(scored, config.detection.alarm_rate)
     chance = np.exp(-np.maximum(scores, 0.0))
     if config.detection.mode == "top_k":
         scores = np.maximum.reduceat(scored.rank, scored.starts[:-1]).astype(np.float64)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from enhanced_deeplog.config import Block
 from enhanced_deeplog.events import END
-from enhanced_deeplog.learning.anomaly_score import KnownCounts, count_events
+from enhanced_deeplog.learning.known_counts import KnownCounts, count_events
 
 __all__ = ["FeatureSpace", "ScoredSessions"]
 
@@ -205,25 +205,11 @@ class FeatureSpace:
         return np.concatenate([difference / np.maximum(strength, 1e-9), strength], axis=1)
 
     def to_parts(self) -> dict[str, npt.NDArray[Any]]:
-        """As named arrays, for the bundle."""
-        parts: dict[str, npt.NDArray[Any]] = {
-            "known_whole": self.known.whole,
-            "known_any": self.known.any,
-            "known_scale": self.known.scale,
-            "normal_state": self.normal_state,
-            "transitions": self.transitions,
-        }
+        """What detection doesn't know already, as named arrays, for the bundle."""
+        parts: dict[str, npt.NDArray[Any]] = {"transitions": self.transitions}
         for block, shift in self.shift.items():
             parts[f"shift.{block}"], parts[f"scale.{block}"] = shift, self.scale[block]
         return parts
-
-    @classmethod
-    def from_parts(cls, parts: dict[str, npt.NDArray[Any]], drift: float) -> FeatureSpace:
-        """The inverse of `to_parts`."""
-        shift = {name.removeprefix("shift."): array for name, array in parts.items() if name.startswith("shift.")}
-        known = KnownCounts(parts["known_whole"], parts["known_any"], parts["known_scale"])
-        scale = {block: parts[f"scale.{block}"] for block in shift}
-        return cls(known, drift, parts["normal_state"], parts["transitions"], shift, scale)
 
 
 def surprise_profile(scored: ScoredSessions, drift: float) -> Float64s:

@@ -1,0 +1,79 @@
+"""The base model as it scores sessions: where text's arrays meet the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from enhanced_deeplog.events import PADDING, UNKNOWN
+from enhanced_deeplog.learning.features import ScoredSessions
+from enhanced_deeplog.learning.scoring import OnnxNetwork, WindowScores, score_windows
+from enhanced_deeplog.logs.sessions import Sessions
+from enhanced_deeplog.logs.windows import distinct_windows, session_windows
+
+__all__ = ["BaseScorer"]
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class BaseScorer:
+    """The base model as it scores: on ONNX Runtime, every event that it never saw as UNKNOWN.
+
+    Attributes:
+        network: The base model.
+        known: Which events it was trained on, bool (V,).
+        smoothing: See `score_windows`.
+        window_size: W.
+    """
+
+    network: OnnxNetwork
+    known: Bools
+    smoothing: float
+    window_size: int
+
+    def windows(self, sessions: Sessions) -> Int64s:
+        """The window before each event, as the network reads it, int64 (M, W)."""
+        contexts = np.repeat(sessions.context_starts, np.diff(sessions.starts))
+        return session_windows(self.as_known(sessions.event_ids), contexts, self.window_size)
+
+    def windows_at(self, sessions: Sessions, events: Int64s) -> Int64s:
+        """The windows before some of the events, int64 (N, W)."""
+        contexts = sessions.context_starts[np.searchsorted(sessions.starts, events, side="right") - 1]
+        places = events[:, None] + np.arange(-self.window_size, 0)
+        past = self.as_known(sessions.event_ids[np.maximum(places, 0)])
+        return np.where(places >= contexts[:, None], past, PADDING)
+
+    def with_threads(self, threads: int) -> BaseScorer:
+        """The same, scoring on so many threads."""
+        return replace(self, network=replace(self.network, threads=threads))
+
+    def as_known(self, event_ids: Int64s) -> Int64s:
+        """Event ids with UNKNOWN in place of what the network never saw."""
+        return np.where(self.known[event_ids], event_ids, UNKNOWN)
+
+    def score(self, sessions: Sessions) -> ScoredSessions:
+        """Judge every event of every session once; the network sees each distinct window once."""
+        next_events = self.as_known(sessions.event_ids)
+        pairs = distinct_windows(self.windows(sessions), next_events)
+        scores = score_windows(self.network, pairs.windows, pairs.next_events, smoothing=self.smoothing)
+        return _scored(sessions, scores, pairs.inverse, ~self.known[sessions.event_ids], len(self.known))
+
+
+def _scored(sessions: Sessions, scores: WindowScores, inverse: Int64s, unseen: Bools, n_events: int) -> ScoredSessions:
+    is_open = ((sessions.table["state"] == "open") & ~sessions.table["ended"]).to_numpy()
+    return ScoredSessions(
+        event_ids=sessions.event_ids,
+        starts=sessions.starts,
+        surprise=scores.surprise[inverse],
+        rank=scores.rank[inverse],
+        unseen=unseen,
+        hidden_state=scores.hidden_state,
+        pair=inverse,
+        is_open=is_open,
+        keyed=sessions.table["keyed"].to_numpy(),
+        n_events=n_events,
+    )

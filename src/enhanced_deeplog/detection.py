@@ -1,0 +1,228 @@
+"""Detection: how odd each session is, and above which score it is abnormal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from enhanced_deeplog.base_scorer import BaseScorer
+from enhanced_deeplog.config import Config
+from enhanced_deeplog.cross_fit import Progress, Training, fold_trainings, folds, score_held_out, train_all
+from enhanced_deeplog.errors import TooFewSessionsError
+from enhanced_deeplog.events import END
+from enhanced_deeplog.learning.anomaly_score import EVIDENCE, SessionScore
+from enhanced_deeplog.learning.features import ScoredSessions
+from enhanced_deeplog.learning.known_counts import KnownCounts
+from enhanced_deeplog.learning.surprise import UsualSurprise, accumulate
+from enhanced_deeplog.logs.sessions import Sessions
+
+__all__ = [
+    "GIVEN_AS_NORMAL",
+    "LEAST_SESSIONS",
+    "Calibration",
+    "Detection",
+    "Trust",
+    "calibrate",
+    "fit_detection",
+]
+
+Float64s = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+LEAST_SESSIONS = 20  # normal sessions without which no rate of false alarms can be told
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far sessions are trusted to be normal.
+
+    Attributes:
+        clean_share: Tails are fitted to the smallest values alone, to this share of them: the largest may be those
+            of abnormal sessions. 1: all are known to be normal.
+        n_alike: So many of them must be near for a session to count as known.
+    """
+
+    clean_share: float
+    n_alike: int
+
+
+GIVEN_AS_NORMAL = Trust(clean_share=1.0, n_alike=1)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What normal sessions are like, and how odd some of them look.
+
+    Attributes:
+        known: Their event counts.
+        usual: The surprise that their events have.
+        scores: From evidence to score; apart for sessions made by a key (True) and sessions without (False), where
+            there are enough of them.
+    """
+
+    known: KnownCounts
+    usual: UsualSurprise
+    scores: Mapping[bool, SessionScore]
+
+    def evidence(self, scored: ScoredSessions) -> dict[str, Float64s]:
+        """Each kind of evidence of each session, float64 (S,)."""
+        return _evidence(scored, self.known.novelty(scored.counts, scored.is_open), self.usual)
+
+    def judge(self, scored: ScoredSessions, alarm_rate: float) -> tuple[Float64s, Float64s, Float64s]:
+        """How odd each session is.
+
+        A kind of session of which `fit` saw too few normal ones can't be judged: it scores 0.
+
+        Returns:
+            rarities: Of each kind of evidence, float64 (S, 4), nats.
+            scores: One normal session in exp(score) is at least this odd, float64 (S,).
+            thresholds: A higher score is abnormal, float64 (S,).
+        """
+        evidence = self.evidence(scored)
+        rarities, scores = np.zeros((len(scored), len(EVIDENCE))), np.zeros(len(scored))
+        thresholds = np.full(len(scored), -np.log(alarm_rate))
+        for keyed, score in self.scores.items():
+            rows = np.flatnonzero(scored.keyed == keyed)
+            of_kind = {kind: values[rows] for kind, values in evidence.items()}
+            rarities[rows], scores[rows] = score.rarities(of_kind), score.score(of_kind)
+            thresholds[rows] = score.threshold(alarm_rate)
+        return rarities, scores, thresholds
+
+
+def calibrate(held_out: ScoredSessions, trust: Trust, *, seed: int) -> tuple[Calibration, Float64s]:
+    """Learn what normal sessions are like from sessions that nothing which scored them has seen.
+
+    Args:
+        held_out: Each scored by a network that never saw it.
+        trust: How far they are trusted to be normal.
+        seed: Chooses which counts to keep where there are too many.
+
+    Returns:
+        The calibration, and the score of each of these sessions, its counts judged by all the others, float64 (S,);
+        0 where there are too few of its kind to tell.
+    """
+    known, novelty = KnownCounts.fit(held_out.counts, held_out.is_open, n_alike=trust.n_alike, seed=seed)
+    usual = UsualSurprise.fit(held_out.surprise, held_out.event_ids, held_out.n_events)
+    evidence = _evidence(held_out, novelty, usual)
+    scores, own = {}, np.zeros(len(held_out))
+    for keyed in (True, False):
+        rows = np.flatnonzero(held_out.keyed == keyed)
+        if len(rows) >= LEAST_SESSIONS:
+            of_kind = {kind: values[rows] for kind, values in evidence.items()}
+            scores[keyed] = SessionScore.fit(of_kind, clean_share=trust.clean_share)
+            own[rows] = scores[keyed].score(of_kind)
+    return Calibration(known, usual, scores), own
+
+
+def _evidence(scored: ScoredSessions, novelty: Float64s, usual: UsualSurprise) -> dict[str, Float64s]:
+    last = scored.starts[1:] - 1
+    misplacement = usual.misplacement(scored.surprise, scored.event_ids)
+    return {
+        "counts": novelty,
+        "surprise": accumulate(scored.surprise, scored.starts, usual.drift),
+        "misplacement": accumulate(misplacement, scored.starts, usual.misplacement_drift),
+        "end": np.where(scored.event_ids[last] == END, scored.surprise[last], 0.0),
+    }
+
+
+@dataclass(frozen=True)
+class Detection:
+    """All that decides whether a session is abnormal.
+
+    Attributes:
+        scorer: The base model, trained on all normal sessions.
+        by_size: Base models of further window sizes, for features alone.
+        calibration: What normal sessions look like to a base model that never saw them.
+        state: Weights of the base model, for the bundle.
+        reports: Loss of each epoch of the final training.
+        normal_state: Mean hidden state of normal windows, float64 (H,).
+    """
+
+    scorer: BaseScorer
+    by_size: Mapping[int, BaseScorer]
+    calibration: Calibration
+    state: Mapping[str, npt.NDArray[Any]]
+    reports: list[Any]
+    normal_state: Float64s
+
+    @property
+    def drift(self) -> float:
+        """Surprise that an event of a normal session may have, nats."""
+        return self.calibration.usual.drift
+
+    def look_at(self, sessions: Sessions) -> ScoredSessions:
+        """What the base models say of every event."""
+        others = {size: scorer.score(sessions).surprise for size, scorer in self.by_size.items()}
+        return replace(self.scorer.score(sessions), by_size=others)
+
+    def with_threads(self, threads: int) -> Detection:
+        """The same, scoring on so many threads."""
+        by_size = {size: scorer.with_threads(threads) for size, scorer in self.by_size.items()}
+        return replace(self, scorer=self.scorer.with_threads(threads), by_size=by_size)
+
+
+def fit_detection(
+    sessions: Sessions,
+    normal: Bools,
+    config: Config,
+    n_events: int,
+    *,
+    trust: Trust,
+    workers: int,
+    progress: Progress,
+) -> Detection:
+    """Learn normal behaviour, and how odd normal sessions look to a network that never saw them.
+
+    Args:
+        sessions: Sessions to learn from.
+        normal: Which of them to learn from, bool (S,).
+        config: Settings.
+        n_events: Size of the vocabulary (V).
+        trust: How far these are trusted to be normal.
+        workers: Networks trained side by side; the result is the same with any number.
+        progress: Told the stage and the share done.
+
+    Raises:
+        TooFewSessionsError: If there are too few normal sessions to calibrate on.
+    """
+    n_normal = int(normal.sum())
+    if n_normal < LEAST_SESSIONS:
+        raise TooFewSessionsError(_too_few(n_normal))
+    size = config.learning.window_size
+    others = [other for other in config.features.window_sizes if other != size]
+    fold = folds(normal, config)
+    jobs = [
+        *fold_trainings(normal, fold, config),
+        *(Training(normal, config.seed, window_size) for window_size in (size, *others)),
+    ]
+    trained = train_all(
+        sessions,
+        jobs,
+        config,
+        n_events,
+        workers=workers,
+        progress=progress,
+        stage="learning normal behaviour",
+    )
+    n_folds = len(jobs) - 1 - len(others)
+    scored = score_held_out(sessions, fold, [one.scorer for one in trained[:n_folds]])
+    scored = scored.take(np.flatnonzero(normal))
+    calibration, _ = calibrate(scored, trust, seed=config.seed)
+    if not calibration.scores:
+        raise TooFewSessionsError(_too_few(n_normal))
+    final = trained[n_folds]
+    by_size = {other: one.scorer for other, one in zip(others, trained[n_folds + 1 :], strict=True)}
+    hidden = final.scorer.score(sessions)
+    normal_state = hidden.hidden_state[hidden.pair[normal[hidden.session]]].astype(np.float64).mean(axis=0)
+    return Detection(final.scorer, by_size, calibration, final.state, final.reports, normal_state)
+
+
+def _too_few(n_normal: int) -> str:
+    return (
+        f"Learning normal behaviour needs at least {LEAST_SESSIONS} normal sessions; {n_normal} came. Give a longer "
+        "log, or check the session key: 'enhanced-deeplog inspect' shows how the log is cut into sessions."
+    )

@@ -1,0 +1,166 @@
+"""The event counts of normal sessions, and how far from them a session is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["KnownCounts", "count_events"]
+
+Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+_MAX_KNOWN = 4000  # distinct count vectors kept: beyond, the most frequent ones
+_COUNT_FLOOR = 0.1  # a count that never varied is taken to vary by a tenth
+_CELLS = 2**23  # numbers compared at once
+
+
+def count_events(event_ids: Int64s, starts: Int64s, n_events: int) -> Float64s:
+    """How often each event occurred in each session.
+
+    Args:
+        event_ids: Events of all sessions one after another, int64 (M,).
+        starts: Where each session begins, int64 (S + 1,).
+        n_events: Size of the vocabulary (V).
+
+    Returns:
+        float64 (S, V).
+
+    Example:
+        >>> count_events(np.array([3, 3, 2, 4]), np.array([0, 3, 4]), 5).astype(int).tolist()
+        [[0, 0, 1, 2, 0], [0, 0, 0, 0, 1]]
+    """
+    n_sessions = len(starts) - 1
+    session = np.repeat(np.arange(n_sessions), np.diff(starts))
+    cells = np.bincount(session * n_events + event_ids, minlength=n_sessions * n_events)
+    return cells.reshape(n_sessions, n_events).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class KnownCounts:
+    """The event counts of the normal sessions, and how far from them a session is.
+
+    Attributes:
+        whole: Distinct counts of sessions that were seen whole, float64 (K, V).
+        n_whole: How many sessions had each of them, int64 (K,).
+        any: Distinct counts of all sessions, those still open too, float64 (L, V).
+        n_any: How many sessions had each of them, int64 (L,).
+        scale: What one more or less of an event weighs: 1 / (its spread among normal sessions + .1), float64 (V,).
+        n_alike: So many normal sessions must be near for a session to count as known: one where all of them are
+            known to be normal, more where a few may not be.
+    """
+
+    whole: Float64s
+    n_whole: Int64s
+    any: Float64s
+    n_any: Int64s
+    scale: Float64s
+    n_alike: int
+
+    @classmethod
+    def fit(cls, counts: Float64s, is_open: Bools, *, n_alike: int, seed: int) -> tuple[KnownCounts, Float64s]:
+        """Remember the counts of normal sessions.
+
+        Args:
+            counts: float64 (S, V).
+            is_open: Whether the session was still going on when the input ended, bool (S,).
+            n_alike: See the attribute.
+            seed: Chooses which to keep where there are too many.
+
+        Returns:
+            The known counts, and the novelty of each of these sessions judged by all the others, float64 (S,).
+        """
+        scale = 1.0 / (counts.std(axis=0) + _COUNT_FLOOR)
+        complete = counts[~is_open] if not is_open.all() else counts
+        known = cls(*_most_frequent(complete, seed), *_most_frequent(counts, seed), scale, n_alike)
+        return known, known._judge(counts, is_open, leave_one_out=True)
+
+    def novelty(self, counts: Float64s, is_open: Bools) -> Float64s:
+        """Distance within which `n_alike` known sessions lie, in spreads of the counts.
+
+        An open session may still get the events it lacks, so only what it has too many of counts.
+
+        Args:
+            counts: float64 (S, V).
+            is_open: bool (S,).
+
+        Returns:
+            float64 (S,).
+        """
+        return self._judge(counts, is_open, leave_one_out=False)
+
+    def excess(self, counts: Float64s, is_open: bool) -> Float64s:
+        """What one session has too much (or, negative, too little) of, weighed, against the nearest known one, (V,)."""
+        known = self.any if is_open else self.whole
+        difference = (counts - known) * self.scale
+        if is_open:
+            difference = np.maximum(difference, 0.0)
+        # A copy: a view would keep the differences to all known sessions alive with it.
+        return np.array(difference[int(np.abs(difference).sum(axis=1).argmin())])
+
+    def _judge(self, counts: Float64s, is_open: Bools, *, leave_one_out: bool) -> Float64s:
+        novelty = np.zeros(len(counts))
+        for opened, known, n_known in ((False, self.whole, self.n_whole), (True, self.any, self.n_any)):
+            rows = np.flatnonzero(is_open == opened)
+            if not len(rows):
+                continue
+            # Judged by the others: a session with enough twins among them is known without itself. Those of an open
+            # one are all sessions, those of a whole one the whole ones.
+            among = counts if opened else counts[rows]
+            distinct, inverse, n_twins = np.unique(among, axis=0, return_inverse=True, return_counts=True)
+            inverse = inverse.ravel()[rows] if opened else inverse.ravel()
+            wanted = np.bincount(inverse, minlength=len(distinct)) > 0
+            judged = np.flatnonzero(wanted & (n_twins <= self.n_alike) if leave_one_out else wanted)
+            distances = np.zeros(len(distinct))
+            distances[judged] = _near(
+                distinct[judged] * self.scale,
+                known * self.scale,
+                n_known,
+                n_alike=self.n_alike,
+                only_excess=opened,
+                skip_itself=leave_one_out,
+            )
+            novelty[rows] = distances[inverse]
+        return novelty
+
+
+def _most_frequent(counts: Float64s, seed: int) -> tuple[Float64s, Int64s]:
+    """Distinct counts and how many sessions had each; of too many, the most frequent ones."""
+    distinct, n_twins = np.unique(counts, axis=0, return_counts=True)
+    kept = np.arange(len(distinct))
+    if len(distinct) > _MAX_KNOWN:
+        tie_break = np.random.default_rng(seed).random(len(distinct))
+        kept = np.sort(np.lexsort((tie_break, -n_twins))[:_MAX_KNOWN])
+    return np.asarray(distinct[kept]), n_twins[kept].astype(np.int64)
+
+
+def _near(
+    rows: Float64s, known: Float64s, n_known: Int64s, *, n_alike: int, only_excess: bool, skip_itself: bool
+) -> Float64s:
+    """L1 distance of each row within which `n_alike` known sessions lie (all, where there are fewer), float64 (N,).
+
+    Args:
+        rows: float64 (N, V).
+        known: Distinct, float64 (K, V).
+        n_known: How many sessions each of them stands for, int64 (K,).
+        n_alike: How many must be near.
+        only_excess: Count only what a row has more of.
+        skip_itself: One of the known sessions is the row itself, and doesn't count.
+    """
+    near = np.empty(len(rows))
+    step = max(1, _CELLS // max(known.size, 1))
+    for start in range(0, len(rows), step):
+        difference = rows[start : start + step, None, :] - known[None, :, :]  # (B, K, V)
+        itself = ~difference.any(axis=2) if skip_itself else np.zeros(difference.shape[:2], dtype=np.bool_)
+        distance = (np.maximum(difference, 0.0) if only_excess else np.abs(difference)).sum(axis=2)
+        order = np.argsort(distance, axis=1, kind="stable")
+        n_within = np.take_along_axis(n_known - itself, order, axis=1).cumsum(axis=1)  # (B, K)
+        enough = np.minimum(n_alike, n_within[:, -1:])
+        place = (n_within < enough).sum(axis=1, keepdims=True)
+        found = np.take_along_axis(np.take_along_axis(distance, order, axis=1), place, axis=1)[:, 0]
+        # Where no other session is known, all that a row has is too much.
+        near[start : start + step] = np.where(enough[:, 0] > 0, found, rows[start : start + step].sum(axis=1))
+    return near
