@@ -32,9 +32,8 @@ def presume_normal(sessions: Sessions, config: Config, n_events: int, *, workers
     everything = np.ones(len(sessions), dtype=np.bool_)
     if len(sessions) < LEAST_SESSIONS:
         return everything
-    detection = config.detection.model_copy(update={"n_folds": 2})
-    learning = config.learning.model_copy(update={"epochs": max(config.learning.epochs // 2, 1)})  # a first look
-    two_folds = config.model_copy(update={"detection": detection, "learning": learning})
+    detection = config.detection.model_copy(update={"n_folds": 2})  # a first look
+    two_folds = config.model_copy(update={"detection": detection})
     fold = folds(everything, two_folds)
     jobs = fold_trainings(everything, fold, two_folds)
     trained = train_all(

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from enhanced_deeplog.config import LearningConfig
+from enhanced_deeplog.events import PADDING
 from enhanced_deeplog.learning.training import EpochReport, one_thread, train
 
 __all__ = [
@@ -131,6 +132,9 @@ def fit_base_model(
 ) -> tuple[BaseDeepLogModel, list[EpochReport]]:
     """Learn which event follows each window of normal behaviour.
 
+    The events inside a window are predicted, too: the network has read what came before them anyway, and learns from
+    W events where it would learn from one. What is held out is judged by what followed the window alone.
+
     Args:
         training: Windows of the sessions to learn from.
         validation: Windows of sessions held out, to stop by.
@@ -148,28 +152,39 @@ def fit_base_model(
         network = BaseDeepLogModel(n_events, config).to(device)
     network.lstm.generator = torch.Generator(device).manual_seed(seed)
 
-    def losses_of(examples: WindowSet) -> Callable[[torch.Tensor], torch.Tensor]:
-        windows = torch.as_tensor(examples.windows, device=device)
-        next_events = torch.as_tensor(examples.next_events, device=device)
+    def on_device(examples: WindowSet) -> tuple[torch.Tensor, torch.Tensor]:
+        return (
+            torch.as_tensor(examples.windows, device=device),
+            torch.as_tensor(examples.next_events, device=device),
+        )
 
-        def losses(batch: torch.Tensor) -> torch.Tensor:
-            logits, _ = network(windows[batch])
-            return nn.functional.cross_entropy(logits, next_events[batch], reduction="none")
+    windows, next_events = on_device(training)
+    held_out_windows, held_out_next_events = on_device(validation)
 
-        return losses
+    def held_out_losses(batch: torch.Tensor) -> torch.Tensor:
+        logits, _ = network(held_out_windows[batch])
+        return nn.functional.cross_entropy(logits, held_out_next_events[batch], reduction="none")
 
     with one_thread():
         reports = train(
             network,
-            losses_of(training),
+            lambda batch: _losses_everywhere(network, windows[batch], next_events[batch]),
             training.counts,
-            losses_of(validation),
+            held_out_losses,
             validation.counts,
             config,
             seed=seed,
             on_epoch=on_epoch,
         )
     return network.cpu(), reports
+
+
+def _losses_everywhere(network: BaseDeepLogModel, windows: torch.Tensor, next_events: torch.Tensor) -> torch.Tensor:
+    """Loss of what followed each window, and the mean loss of the events inside it, float32 (N,)."""
+    logits = network.output(network.lstm(network.encoder(windows)))  # (N, W, V)
+    followed = torch.cat([windows[:, 1:], next_events[:, None]], dim=1)  # (N, W)
+    each = nn.functional.cross_entropy(logits.transpose(1, 2), followed, reduction="none", ignore_index=PADDING)
+    return each[:, -1] + each[:, :-1].sum(dim=1) / max(windows.shape[1] - 1, 1)
 
 
 def export_onnx(network: nn.Module, inputs: dict[str, torch.Tensor], output_names: list[str]) -> bytes:

@@ -35,7 +35,7 @@ def _find_order(r: Request, method: str, path: str) -> None:
     r.values["order"] = r.between(20_000, 39_999)  # placed before the log begins
     _receive(r, method, f"/orders/{r.values['order']}{path}")
     use(r, DATABASE, "sql_order")
-    r.maybe_end(0.02, "order_missing", status=404)
+    r.maybe_end(0.08, "order_missing", status=404)
 
 
 def _track_shipment(r: Request) -> None:
@@ -61,11 +61,11 @@ def _place_order(r: Request) -> None:
     r.log("cart_loaded")
     for sku in r.skus:
         r.log("stock_checked", sku=sku)
-    r.maybe_end(0.02, "stock_short", status=409)
+    r.maybe_end(0.06, "stock_short", status=409)
     use(r, DATABASE, "sql_insert")
     r.log("order_created")
     r.concurrently(lambda r: r.log("risk_scored"), _ask_warehouse)
-    r.maybe_end(0.03, "card_declined", status=402)
+    r.maybe_end(0.08, "card_declined", status=402)
     _in_order(
         r,
         lambda r: _update_stock(r, "reserved"),
@@ -80,7 +80,7 @@ def _place_order(r: Request) -> None:
 def _cancel_order(r: Request) -> None:
     _find_order(r, "DELETE", "")
     r.log("cancel_asked")
-    r.maybe_end(0.03, "cancel_late", status=409)
+    r.maybe_end(0.12, "cancel_late", status=409)
     _in_order(
         r,
         lambda r: _update_stock(r, "released"),
@@ -149,13 +149,13 @@ def _try_password(r: Request, name: str, outcome: str) -> None:
 def _sign_in(r: Request) -> None:
     """A customer signs in, sometimes after a typo or two; a few have forgotten the password."""
     name = r.pick(WORDS["name"])
-    n_typos = r.chance(0.12) + r.chance(0.04) + r.chance(0.02)
+    n_typos = r.chance(0.2) + r.chance(0.08) + r.chance(0.03)
     for _ in range(n_typos):
         _try_password(r, name, r.pick(("login_wrong", "login_wrong", "login_unknown")))
-    r.maybe_end(0.1 * n_typos, r.pick(("reset_offered", "reset_offered", "locked")), status=401)
+    r.maybe_end(0.25 * n_typos, r.pick(("reset_offered", "reset_offered", "locked")), status=401)
     _try_password(r, name, "login_done")
     r.maybe_log(0.25, "second_factor")
-    r.maybe_log(0.03, r.pick(("admin_opened", "admin_opened", "admin_refused")))  # staff are customers, too
+    r.maybe_log(0.15, r.pick(("admin_opened", "admin_opened", "admin_refused")))  # staff are customers, too
 
 
 def _probe_logins(r: Request) -> None:
