@@ -213,19 +213,20 @@ class FeatureSpace:
 
 
 def surprise_profile(scored: ScoredSessions, drift: float) -> Float64s:
-    """Which events surprised, and how much: surprise above `drift`, summed by event, normalised.
+    """Which events surprised, and how much: the square root of each one's share of the surprise above `drift`.
 
-    Every event keeps its own place; a last, pooled one holds all that the base model never saw.
+    Every event keeps its own place; a last, pooled one holds all that the base model never saw. By the square root,
+    an event that surprised often doesn't hide the others.
 
     Returns:
-        float64 (S, V + 1), rows of length 1, or 0 where nothing surprised.
+        float64 (S, V + 1), rows of length 1 (squares are shares), or 0 where nothing surprised.
     """
     weight = np.maximum(scored.surprise - drift, 0.0)
     width = scored.n_events + 1
     cells = np.bincount(scored.session * width + scored.event_ids, weights=weight, minlength=len(scored) * width)
     profile = cells.reshape(len(scored), width)
     profile[:, -1] = np.bincount(scored.session, weight * scored.unseen, len(scored))
-    return _unit_rows(np.asarray(profile, dtype=np.float64))
+    return _unit_rows(np.sqrt(np.asarray(profile, dtype=np.float64)))
 
 
 def _count_deviation(scored: ScoredSessions, known: KnownCounts) -> Float64s:
