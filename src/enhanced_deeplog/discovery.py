@@ -12,7 +12,7 @@ import numpy.typing as npt
 from enhanced_deeplog.config import Config
 from enhanced_deeplog.detection import Detection
 from enhanced_deeplog.events import EventVocabulary, template_id
-from enhanced_deeplog.evidence import most_surprising, pattern_of_session
+from enhanced_deeplog.evidence import pattern_of_session, telling_places
 from enhanced_deeplog.explanation import class_key, class_name, telling_events
 from enhanced_deeplog.findings import AnomalyClass, Pattern
 from enhanced_deeplog.learning.anomaly_classes import find_classes
@@ -200,7 +200,7 @@ def _name_classes(
                 templates=templates,
                 example_key=str(sessions.table["session_key"][int(rows[typical])]),
                 mean_confidence=0.0,
-                examples=_example_lines(sessions, abnormal, int(rows[typical]), typical),
+                examples=_example_lines(sessions, abnormal, int(rows[typical]), typical, detection),
             )
         )
     return tuple(classes)
@@ -212,8 +212,10 @@ def _key_of(templates: tuple[tuple[str, float], ...], pattern: Pattern, taken: s
     return next(free for n in count(1) if (free := key if n == 1 else f"{key}-{n}") not in taken)
 
 
-def _example_lines(sessions: Sessions, abnormal: ScoredSessions, session: int, typical: int) -> tuple[str, ...]:
-    places = most_surprising(abnormal, typical, n_most=_N_EXAMPLES)
+def _example_lines(
+    sessions: Sessions, abnormal: ScoredSessions, session: int, typical: int, detection: Detection
+) -> tuple[str, ...]:
+    places = telling_places(abnormal, typical, detection.calibration, n_most=_N_EXAMPLES)
     first, n_records = int(sessions.table["first"][session]), int(sessions.table["n_records"][session])
     shown = dict.fromkeys(first + min(int(place), n_records - 1) for place in places)
     return tuple(str(sessions.records["text"][row]) for row in shown)

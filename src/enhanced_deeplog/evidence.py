@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from enhanced_deeplog.detection import Calibration
 from enhanced_deeplog.events import END, FIRST_TEMPLATE, UNKNOWN, template_id
 from enhanced_deeplog.explanation import advice_for, pattern_of, reasons_of, severity_of
 from enhanced_deeplog.findings import NORMAL, SCHEMA_VERSION, Evidence, Expected, Finding, Pattern, finding_id
@@ -19,7 +20,7 @@ from enhanced_deeplog.verdicts import Verdicts
 if TYPE_CHECKING:
     from enhanced_deeplog.detector import EnhancedDeepLog
 
-__all__ = ["most_surprising", "pattern_of_session", "session_findings"]
+__all__ = ["pattern_of_session", "session_findings", "telling_places"]
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -132,10 +133,21 @@ def pattern_of_session(scored: ScoredSessions, session: int, rarities: Float64s,
     )
 
 
-def most_surprising(scored: ScoredSessions, session: int, *, n_most: int) -> Int64s:
-    """Places of the most surprising events of a session, in the order of the session, int64 (at most n_most,)."""
-    surprise = scored.surprise[scored.starts[session] : scored.starts[session + 1]]
-    return np.sort(np.argsort(-surprise, kind="stable")[:n_most])
+def telling_places(scored: ScoredSessions, session: int, calibration: Calibration, *, n_most: int) -> Int64s:
+    """Places of the events that tell best why a session is odd, in the order of the session, int64 (at most n_most,).
+
+    What surprised, what was misplaced, and what there is too much of; a few even where nothing is odd.
+    """
+    events = slice(int(scored.starts[session]), int(scored.starts[session + 1]))
+    event_ids, surprise, usual = scored.event_ids[events], scored.surprise[events], calibration.usual
+    excess = np.maximum(calibration.known.excess(scored.counts[session], bool(scored.is_open[session])), 0.0)
+    telling = (
+        np.maximum(surprise - usual.drift, 0.0)
+        + np.maximum(usual.misplacement(surprise, event_ids) - usual.misplacement_drift, 0.0)
+        + (excess / np.maximum(scored.counts[session], 1.0))[event_ids]  # each of too many has its part in it
+    )
+    order = np.lexsort((-surprise, -telling))
+    return np.sort(order[: min(n_most, max(int((telling > 0.0).sum()), _LEAST_EVIDENCE))])
 
 
 def _reasons(model: EnhancedDeepLog, verdicts: Verdicts, session: int) -> dict[str, float]:
@@ -176,7 +188,8 @@ def _evidence_of(
     if not len(shown):
         return {}
     scorer, vocabulary = model.detection.scorer, model.vocabulary
-    places = [_shown_places(scored, int(session), model.detection.drift) for session in shown]
+    calibration = model.detection.calibration
+    places = [telling_places(scored, int(session), calibration, n_most=_MAX_EVIDENCE) for session in shown]
     session = np.repeat(shown, [len(of_session) for of_session in places])
     position = np.concatenate(places)
     events = scored.starts[session] + position
@@ -202,9 +215,3 @@ def _evidence_of(
             )
         )
     return {s: tuple(lines) for s, lines in found.items()}
-
-
-def _shown_places(scored: ScoredSessions, session: int, drift: float) -> Int64s:
-    surprise = scored.surprise[scored.starts[session] : scored.starts[session + 1]]
-    n_surprising = int((surprise > drift).sum())
-    return most_surprising(scored, session, n_most=min(_MAX_EVIDENCE, max(n_surprising, _LEAST_EVIDENCE)))
