@@ -67,7 +67,7 @@ def hdfs(data: Path, seed: int, *, labelled: bool = True) -> Row:
     truth = np.array([abnormal[f.session_key] for f in verdicts])
     quality = precision_recall_f1(truth, found)
     order = np.sort([f.score for f in verdicts])
-    oracle = max(precision_recall_f1(truth, np.array([f.score for f in verdicts]) > t).f1 for t in order[-600::3])
+    oracle = max(precision_recall_f1(truth, np.array([f.score for f in verdicts]) > t).f1 for t in order[-600:])
     return {
         "f1": quality.f1,
         "precision": quality.precision,

@@ -109,7 +109,7 @@ def analyze(
         findings = model.classify(
             records, every_session=every_session, workers=workers, source_name=reading.logical_source
         )
-    hand_over(findings, output=output, every_session=every_session, json=json, fail_on=fail_on)
+    hand_over(findings, model.classes, output=output, every_session=every_session, json=json, fail_on=fail_on)
 
 
 def _fit(

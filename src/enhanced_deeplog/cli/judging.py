@@ -12,7 +12,7 @@ from enhanced_deeplog.cli.options import Bundle, Files, Json, Output, Reading, W
 from enhanced_deeplog.cli.terminal import be_quiet, message, progress, write_lines, write_screen
 
 if TYPE_CHECKING:
-    from enhanced_deeplog.findings import Finding
+    from enhanced_deeplog.findings import AnomalyClass, Finding
 
 __all__ = ["All", "FailOn", "classify", "explain", "hand_over"]
 
@@ -52,11 +52,17 @@ def classify(
         findings = model.classify(
             records, every_session=every_session, workers=workers, source_name=reading.logical_source
         )
-    hand_over(findings, output=output, every_session=every_session, json=json, fail_on=fail_on)
+    hand_over(findings, model.classes, output=output, every_session=every_session, json=json, fail_on=fail_on)
 
 
 def hand_over(
-    findings: Sequence[Finding], *, output: Path | None, every_session: bool, json: bool, fail_on: bool
+    findings: Sequence[Finding],
+    classes: Sequence[AnomalyClass],
+    *,
+    output: Path | None,
+    every_session: bool,
+    json: bool,
+    fail_on: bool,
 ) -> None:
     """Findings to a file, to stdout as JSON lines, or to a screen.
 
@@ -74,7 +80,9 @@ def hand_over(
         elif output is None:
             from enhanced_deeplog.cli.verdict_screens import findings_screen
 
-            write_screen(*findings_screen(findings, n_sessions=len(findings) if every_session else None))
+            write_screen(
+                *findings_screen(findings, classes=classes, n_sessions=len(findings) if every_session else None)
+            )
     except BrokenPipeError:  # the reader has gone, and yet the exit code is to tell the truth
         be_quiet()
     if fail_on and any(finding.is_anomaly for finding in findings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -10,20 +10,24 @@ from rich.text import Text
 
 from enhanced_deeplog.cli.tables import Entry, entry_list, rarity, share, table
 from enhanced_deeplog.cli.terminal import shown
-from enhanced_deeplog.findings import UNKNOWN_CLASS, Evidence, Finding
+from enhanced_deeplog.findings import UNKNOWN_CLASS, AnomalyClass, Evidence, Finding
 
 __all__ = ["explanation_screen", "findings_screen"]
 
 _N_HIGHEST = 10
 _SEVERITIES = ("info", "low", "medium", "high", "critical")
+Telling = Mapping[int, Sequence[str]]  # class -> its telling templates, most telling first
 _STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}
 
 
-def findings_screen(findings: Sequence[Finding], *, n_sessions: int | None = None) -> Iterator[RenderableType]:
+def findings_screen(
+    findings: Sequence[Finding], *, classes: Sequence[AnomalyClass] = (), n_sessions: int | None = None
+) -> Iterator[RenderableType]:
     """Kinds first, then the sessions with the highest score.
 
     Args:
         findings: Those of normal sessions are left out.
+        classes: The kinds; their telling templates choose the line that is shown.
         n_sessions: How many were judged, if that is known.
     """
     abnormal = [finding for finding in findings if finding.is_anomaly]
@@ -32,10 +36,11 @@ def findings_screen(findings: Sequence[Finding], *, n_sessions: int | None = Non
         yield Text(f"No abnormal sessions{of}.", "bold green")
         return
     kinds = _by_kind(abnormal)
+    telling = {kind.id: [template for template, _ in kind.templates] for kind in classes}
     yield Text(f"{_count(len(abnormal), 'abnormal session')}{of}, {_kinds_in_words(kinds)}.", "bold")
-    yield from _kind_list(kinds)
+    yield from _kind_list(kinds, telling)
     yield Text("With the highest score", "bold")
-    yield from _highest(abnormal)
+    yield from _highest(abnormal, telling)
 
 
 def _count(n: int, what: str) -> str:
@@ -69,14 +74,14 @@ def _worst(findings: Sequence[Finding]) -> int:
     return max(_SEVERITIES.index(finding.severity or "info") for finding in findings)
 
 
-def _kind_list(kinds: Sequence[Sequence[Finding]]) -> Iterator[Text]:
+def _kind_list(kinds: Sequence[Sequence[Finding]], telling: Telling) -> Iterator[Text]:
     entries = []
     for kind in kinds:
         example = max(kind, key=lambda finding: (finding.confidence, finding.score))
         confidence = sum(finding.confidence for finding in kind) / len(kind)
         cells = Text(_number(example)), Text(f"{len(kind):,}"), _severity(_SEVERITIES[_worst(kind)])
         headline = shown(example.class_name, "bold", limit=200)
-        entries.append(Entry((*cells, Text(share(confidence))), headline, (_place(example, "e.g. "),)))
+        entries.append(Entry((*cells, Text(share(confidence))), headline, (_place(example, telling, "e.g. "),)))
     return entry_list((">class", ">sessions", "severity", ">confidence"), "kind", entries)
 
 
@@ -88,22 +93,27 @@ def _severity(severity: str) -> Text:
     return Text(severity, _STYLES.get(severity, ""))
 
 
-def _highest(abnormal: Sequence[Finding]) -> Iterator[Text]:
+def _highest(abnormal: Sequence[Finding], telling: Telling) -> Iterator[Text]:
     entries = []
     for finding in sorted(abnormal, key=lambda finding: (-finding.score, finding.id))[:_N_HIGHEST]:
         cells = shown(finding.session_key, "bold", limit=40), _severity(finding.severity or "")
         headline = shown(finding.class_name, limit=100)
-        entries.append(Entry((*cells, Text(rarity(finding.score))), headline, (_place(finding),)))
+        entries.append(Entry((*cells, Text(rarity(finding.score))), headline, (_place(finding, telling),)))
     return entry_list(("session", "severity", "among normal ones"), "kind, and where it shows", entries)
 
 
-def _place(finding: Finding, before: str = "") -> Text:
-    """Where a finding shows: its most surprising line, and what that says."""
+def _place(finding: Finding, telling: Telling, before: str = "") -> Text:
+    """Where a finding shows: the line that tells its kind, else its most surprising one, and what that says."""
     if not finding.evidence:
         return shown(f"{before}{finding.source}:{finding.first_line}", "dim")
-    telling = max(finding.evidence, key=lambda evidence: evidence.surprise)
-    end = "the session ends after: " if telling.template == "<END>" else ""
-    return shown(f"{before}{telling.source}:{telling.line}  {end}{telling.text}", "dim", limit=300)
+    templates = telling.get(finding.anomaly_class, [])
+
+    def tells(one: Evidence) -> tuple[int, float]:
+        return -(templates.index(one.template) if one.template in templates else len(templates)), one.surprise
+
+    best = max(finding.evidence, key=tells)
+    end = "the session ends after: " if best.template == "<END>" else ""
+    return shown(f"{before}{best.source}:{best.line}  {end}{best.text}", "dim", limit=300)
 
 
 # --- One session --------------------------------------------------------------------------------------------
