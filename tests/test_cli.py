@@ -346,6 +346,21 @@ def test_classify_shows_kinds_first_then_the_oddest(log: Path, bundle: Path) -> 
     assert oddest.count("\n  req-") == 10
 
 
+def test_classify_says_how_many_lines_were_not_read_as_they_should_be(bundle: Path, tmp_path: Path) -> None:
+    lines = [*service_lines()[:40], "Traceback (most recent call last):", *service_lines()[40:80]]
+    path = tmp_path / "mixed.log"
+    path.write_bytes("\n".join(lines).encode() + b"\n\xff\n")
+    result = run("classify", path, "--bundle", bundle)
+    assert result.exit_code == 0
+    assert (
+        f"{path}: of 82 lines, 2 that don't fit the format pipe (the whole line is their body); 1 with bytes"
+        in result.stderr
+    )
+    assert (
+        "don't fit" not in run("classify", write_log(tmp_path / "good.log", service_lines()), "--bundle", bundle).stderr
+    )
+
+
 def test_classify_as_json_keeps_the_contract(log: Path, bundle: Path) -> None:
     found = findings_of(run("classify", log, "--bundle", bundle, "--json"))
     validator = jsonschema.Draft202012Validator(output_schema())

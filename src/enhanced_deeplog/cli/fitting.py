@@ -19,7 +19,7 @@ from enhanced_deeplog.cli.options import (
     Workers,
     check_standard_input,
 )
-from enhanced_deeplog.cli.terminal import message, progress, write_lines, write_screen
+from enhanced_deeplog.cli.terminal import message, progress, tell_of_misread, write_lines, write_screen
 from enhanced_deeplog.errors import UsageError
 
 if TYPE_CHECKING:
@@ -129,7 +129,11 @@ def _fit(
     from enhanced_deeplog.detector import EnhancedDeepLog
 
     with progress() as report:
-        return EnhancedDeepLog(config, progress=report).fit(mixed, normal=usual, workers=workers)
+        model = EnhancedDeepLog(config, progress=report).fit(mixed, normal=usual, workers=workers)
+    for given in (mixed, usual):
+        if given is not None:
+            tell_of_misread(given)
+    return model
 
 
 def _check_places(bundle: Path | None, *, overwrite: bool, keep_stages: Path | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enhanced_deeplog.cli.options import Bundle, Files, Json, Output, Reading, Workers
-from enhanced_deeplog.cli.terminal import be_quiet, message, progress, write_lines, write_screen
+from enhanced_deeplog.cli.terminal import be_quiet, message, progress, tell_of_misread, write_lines, write_screen
 
 if TYPE_CHECKING:
     from enhanced_deeplog.findings import AnomalyClass, Finding
@@ -52,6 +52,7 @@ def classify(
         findings = model.classify(
             records, every_session=every_session, workers=workers, source_name=reading.logical_source
         )
+    tell_of_misread(records)
     hand_over(findings, model.classes, output=output, every_session=every_session, json=json, fail_on=fail_on)
 
 
@@ -114,6 +115,7 @@ def explain(
         model = load_bundle(bundle, expect=expect_bundle)
         report("reading and judging", None)
         findings = model.explain(records, session, source_name=reading.logical_source)
+    tell_of_misread(records)
     if json:
         from enhanced_deeplog.output import finding_line
 

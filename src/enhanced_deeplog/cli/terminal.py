@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
+    from enhanced_deeplog.logs.records import LogRecords
+
 __all__ = [
     "Progress",
     "be_quiet",
@@ -26,6 +28,7 @@ __all__ = [
     "message",
     "progress",
     "shown",
+    "tell_of_misread",
     "visible",
     "write_lines",
     "write_screen",
@@ -60,6 +63,21 @@ def message(text: str) -> None:
     lines = (visible(line) for line in text.split("\n"))
     with contextlib.suppress(OSError, ValueError):  # nobody listens: there is nobody to tell, either
         print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def tell_of_misread(records: LogRecords) -> None:
+    """Say on stderr which sources have lines that were not read as they should be."""
+    for source in records.sources:
+        problems = {
+            f"that don't fit the format {source.format} (the whole line is their body)": source.n_unfit_lines,
+            "with bytes that are no UTF-8 (those became U+FFFD)": source.n_invalid_utf8,
+            "cut, being too long": source.n_overlong,
+        }
+        said = [f"{n:,} {what}" for what, n in problems.items() if n]
+        if said:
+            message(
+                f"{source.path}: of {source.n_lines:,} lines, {'; '.join(said)}. 'enhanced-deeplog inspect' shows some."
+            )
 
 
 def write_lines(lines: Iterable[str]) -> None:

@@ -98,9 +98,11 @@ class LogRecords:
         return self._options.session_key
 
     def with_session_key(self, session_key: str | SessionKey | None) -> LogRecords:
-        """The same records under another session key; standard input is not read again."""
+        """The same records under another session key; `sources` of both tell what either of them read."""
         key = None if session_key is None else session_key_of(session_key)
-        return LogRecords(self._inputs, replace(self._options, session_key=key))
+        again = LogRecords(self._inputs, replace(self._options, session_key=key))
+        again._sources = self._sources
+        return again
 
     def head(self, n_records: int) -> pl.DataFrame:
         """The first records, columns of `RECORD_SCHEMA`."""
