@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich import box
+from rich.console import RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -69,8 +71,8 @@ class Entry:
     lines: tuple[Text, ...] = ()
 
 
-def entry_list(columns: Sequence[str], headline: str, entries: Sequence[Entry]) -> Iterator[Text]:
-    """Entries below one another; unlike in a table, their lines have the whole width, and are cut to it."""
+def entry_list(columns: Sequence[str], headline: str, entries: Sequence[Entry]) -> Iterator[RenderableType]:
+    """Entries below one another: headlines are cut to the width, the lines below them go on in the next."""
     names = [Text(name.removeprefix(">")) for name in columns]
     numbers = [name.startswith(">") for name in columns]
     widths = [max(cell.cell_len for cell in column) for column in zip(names, *(e.cells for e in entries), strict=True)]
@@ -86,5 +88,5 @@ def entry_list(columns: Sequence[str], headline: str, entries: Sequence[Entry]) 
     for entry in entries:
         yield first_line(entry.cells, entry.headline)
         for text in entry.lines:
-            yield Text("    ", no_wrap=True, overflow="ellipsis").append_text(text)
+            yield Padding(text, (0, 0, 0, 4))
     yield Text()

@@ -74,7 +74,7 @@ def _worst(findings: Sequence[Finding]) -> int:
     return max(_SEVERITIES.index(finding.severity or "info") for finding in findings)
 
 
-def _kind_list(kinds: Sequence[Sequence[Finding]], telling: Telling) -> Iterator[Text]:
+def _kind_list(kinds: Sequence[Sequence[Finding]], telling: Telling) -> Iterator[RenderableType]:
     entries = []
     for kind in kinds:
         example = max(kind, key=lambda finding: (finding.confidence, finding.score))
@@ -93,7 +93,7 @@ def _severity(severity: str) -> Text:
     return Text(severity, _STYLES.get(severity, ""))
 
 
-def _highest(abnormal: Sequence[Finding], telling: Telling) -> Iterator[Text]:
+def _highest(abnormal: Sequence[Finding], telling: Telling) -> Iterator[RenderableType]:
     entries = []
     for finding in sorted(abnormal, key=lambda finding: (-finding.score, finding.id))[:_N_HIGHEST]:
         cells = shown(finding.session_key, "bold", limit=40), _severity(finding.severity or "")
