@@ -466,7 +466,7 @@ def test_explain_says_why_a_session_is_not_abnormal(log: Path, bundle: Path) -> 
     text = run("explain", log, "--session", USUAL, "--bundle", bundle).stdout
     assert text.startswith(f"Session {USUAL}: normal\n")
     assert "not above the threshold 4.61" in text
-    assert "Its most surprising records" in text
+    assert "Its most telling records" in text
     (row,) = findings_of(run("explain", log, "--session", USUAL, "--bundle", bundle, "--json"))
     assert (row["is_anomaly"], row["session_key"]) == (False, USUAL)
     assert row["evidence"]

@@ -51,5 +51,5 @@ def test_what_there_is_too_much_of_tells_even_where_nothing_surprises() -> None:
 
 
 def test_the_places_are_in_the_order_of_the_session_and_not_too_many() -> None:
-    scored = session_of([(STEP, float(9 - i)) for i in range(8)] + [(END, 0.1)])
-    assert telling_places(scored, 0, calibration(), n_most=4).tolist() == [0, 1, 2, 3]
+    scored = session_of([(STEP, float(2 + i)) for i in range(8)] + [(END, 0.1)])
+    assert telling_places(scored, 0, calibration(), n_most=4).tolist() == [4, 5, 6, 7]

@@ -50,11 +50,11 @@ def test_in_fit_each_session_is_judged_by_all_the_others(normal: list[tuple[list
     assert novelty.tolist() == pytest.approx(expected)
 
 
-@given(counted_sessions, st.lists(st.integers(0, 3), min_size=3, max_size=3), st.booleans())
+@given(counted_sessions, st.lists(st.integers(0, 3), min_size=3, max_size=3), st.booleans(), st.integers(1, 4))
 def test_what_a_session_has_too_much_or_too_little_of_adds_up_to_its_novelty(
-    normal: list[tuple[list[int], bool]], counts: list[int], is_open: bool
+    normal: list[tuple[list[int], bool]], counts: list[int], is_open: bool, n_alike: int
 ) -> None:
-    known, _ = fit(normal)
+    known, _ = fit(normal, n_alike)
     excess = known.excess(np.array(counts, dtype=np.float64), is_open)
     novelty = known.novelty(*as_arrays([(counts, is_open)]))
     assert np.abs(excess).sum() == pytest.approx(novelty[0])
@@ -91,6 +91,16 @@ def test_of_too_many_known_counts_the_most_frequent_are_kept(monkeypatch: pytest
     known, novelty = fit([([i, 0, 0], False) for i in (0, 1, 1, 5, 5, 7, 8, 8)])
     assert known.whole[:, 0].tolist() == [1, 5, 8]
     assert novelty[[1, 2, 3, 4, 6, 7]].tolist() == [0.0] * 6
+
+
+def test_where_only_some_counts_are_kept_fewer_of_them_must_be_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    counts, is_open = rng.integers(0, 9, (2000, 4)).astype(np.float64), np.zeros(2000, dtype=np.bool_)
+    _, all_kept = KnownCounts.fit(counts, is_open, n_alike=20, seed=0)
+    monkeypatch.setattr(known_counts, "_MAX_KNOWN", 200)
+    known, some_kept = KnownCounts.fit(counts, is_open, n_alike=20, seed=0)
+    assert known.n_alike < 10
+    assert np.median(some_kept) == pytest.approx(np.median(all_kept), rel=0.2)
 
 
 def test_comparing_in_small_steps_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Stage 1 by cross-fitting: base models trained side by side; each session is scored by one that never saw it."""
+"""Stage 1: base models trained side by side, some of them so that each session is scored by one that never saw it."""
 
 from __future__ import annotations
 
@@ -53,8 +53,9 @@ def folds(chosen: Bools, config: Config) -> Int64s:
 
 
 def fold_trainings(chosen: Bools, fold: Int64s, config: Config) -> list[Training]:
-    folds = range(int(fold.max()) + 1)
-    return [Training(chosen & (fold != k), config.seed + 1 + k, config.learning.window_size) for k in folds]
+    """One base model to train for each fold, on all chosen sessions but those of the fold."""
+    size = config.learning.window_size
+    return [Training(chosen & (fold != k), config.seed + 1 + k, size) for k in range(int(fold.max()) + 1)]
 
 
 def score_held_out(sessions: Sessions, fold: Int64s, scorers: list[BaseScorer]) -> ScoredSessions:

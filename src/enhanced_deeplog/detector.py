@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from enhanced_deeplog.config import Config
+from enhanced_deeplog.cross_fit import Progress
 from enhanced_deeplog.detection import GIVEN_AS_NORMAL, fit_detection
 from enhanced_deeplog.discovery import fit_kinds
 from enhanced_deeplog.errors import SessionError, UsageError
@@ -29,8 +30,6 @@ from enhanced_deeplog.summary import summarise
 from enhanced_deeplog.verdicts import Verdicts
 
 __all__ = ["EnhancedDeepLog", "ModelParts", "parse_records"]
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass
@@ -133,7 +132,7 @@ class EnhancedDeepLog:
         return session_findings(self, sessions, verdicts, wanted, source_name=source_name)
 
     def explain(self, records: LogRecords, session_key: str, *, source_name: str = "") -> list[Finding]:
-        """What is said about one session, normal or not, with its most surprising records.
+        """What is said about one session, normal or not, with its most telling records.
 
         Raises:
             SessionError: If no session has that key.

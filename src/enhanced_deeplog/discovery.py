@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enhanced_deeplog.config import Config
+from enhanced_deeplog.cross_fit import Progress
 from enhanced_deeplog.detection import Detection
 from enhanced_deeplog.events import EventVocabulary, template_id
 from enhanced_deeplog.evidence import pattern_of_session, telling_places
@@ -27,7 +27,6 @@ __all__ = ["fit_kinds"]
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-Progress = Callable[[str, float], None]
 
 _N_EXAMPLES = 3  # lines shown of a class
 _LEAST_HELD_OUT = 30  # sessions below which no temperature is fitted

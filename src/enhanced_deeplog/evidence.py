@@ -26,7 +26,7 @@ Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 
 _MAX_EVIDENCE = 10  # records shown of one finding
-_LEAST_EVIDENCE = 3  # shown even where nothing surprised and the counts alone are odd
+_LEAST_EVIDENCE = 3  # shown even where fewer tell anything
 _N_EXPECTED = 3  # PADDING and UNKNOWN are asked for besides, and left out
 _ISO = "%Y-%m-%dT%H:%M:%S%.6fZ"
 
@@ -48,7 +48,7 @@ def session_findings(
         verdicts: What was decided about them.
         wanted: Rows of the sessions to speak about, int64 (F,).
         source_name: The logical source, or "".
-        always_evidence: Show the most surprising records of normal sessions, too.
+        always_evidence: Show the most telling records of normal sessions, too.
     """
     shown = wanted if always_evidence else wanted[verdicts.classes[wanted] != NORMAL]
     evidence = _evidence_of(model, sessions, verdicts.scored, shown)

@@ -46,6 +46,11 @@ def presume_normal(sessions: Sessions, config: Config, n_events: int, *, workers
         stage="telling usual from rare",
     )
     scored = score_held_out(sessions, fold, [one.scorer for one in trained])
-    trust = Trust(_CLEAN_SHARE, max(round(len(sessions) * _ALIKE_SHARE), _LEAST_ALIKE))
-    _, scores = calibrate(scored, trust, seed=config.seed)
-    return scores < _PRESUMED_RARITY
+    presumed = everything.copy()
+    for keyed in (True, False):  # what a hundred sessions are is asked of each population by itself
+        rows = np.flatnonzero(scored.keyed == keyed)
+        trust = Trust(_CLEAN_SHARE, max(round(len(rows) * _ALIKE_SHARE), _LEAST_ALIKE))
+        if len(rows) >= LEAST_SESSIONS:
+            _, scores = calibrate(scored.take(rows), trust, seed=config.seed)
+            presumed[rows] = scores < _PRESUMED_RARITY
+    return presumed

@@ -133,7 +133,7 @@ def _explanation(finding: Finding, part: str) -> Iterator[RenderableType]:
         facts.add_row(Text(f"  {name}", "dim"), shown(value))
     yield facts
     if finding.evidence:
-        yield Text("\nIts most surprising records" if not finding.is_anomaly else "\nEvidence", "bold")
+        yield Text("\nIts most telling records" if not finding.is_anomaly else "\nEvidence", "bold")
         yield _evidence_table(finding.evidence)
     if finding.advice:
         yield shown(f"Advice: {finding.advice}")

@@ -19,8 +19,7 @@ __all__ = ["EVIDENCE", "SessionScore"]
 Float64s = npt.NDArray[np.float64]
 
 EVIDENCE = ("counts", "surprise", "misplacement", "end")
-# Differences smaller than this mean nothing: half a typical step of a count, half a nat.
-LEAST_SCALE = dict.fromkeys(EVIDENCE, 0.5)
+_LEAST_SCALE = 0.5  # differences smaller than this mean nothing: half a typical step of a count, half a nat
 
 _N_LARGEST = 1000  # normal scores kept to check a threshold by
 
@@ -49,9 +48,9 @@ class SessionScore:
             evidence: Each kind of `EVIDENCE`, float64 (S,).
             clean_share: Share of the sessions taken to be normal; 1 where all are known to be.
         """
-        tails = {kind: _fit_tail(evidence[kind], LEAST_SCALE[kind], clean_share) for kind in EVIDENCE}
+        tails = {kind: _fit_tail(evidence[kind], clean_share) for kind in EVIDENCE}
         rarest = np.max([tails[kind].rarity(evidence[kind]) for kind in EVIDENCE], axis=0)
-        combined = _fit_tail(rarest, 0.5, clean_share)
+        combined = _fit_tail(rarest, clean_share)
         # Where abnormal sessions may be among them, the largest scores contradict nothing.
         scores = np.sort(combined.rarity(rarest))[::-1] if clean_share == 1.0 else np.zeros(0)
         return cls(tails, combined, scores[:_N_LARGEST].copy(), len(rarest))
@@ -91,7 +90,7 @@ class SessionScore:
         return cls(tails, Tail.from_json(data["combined"]), largest, int(data["n_normal"]))
 
 
-def _fit_tail(values: Float64s, least_scale: float, clean_share: float) -> Tail:
+def _fit_tail(values: Float64s, clean_share: float) -> Tail:
     if clean_share < 1.0:
-        return Tail.fit_contaminated(values, least_scale=least_scale, clean_share=clean_share)
-    return Tail.fit(values, least_scale=least_scale)
+        return Tail.fit_contaminated(values, least_scale=_LEAST_SCALE, clean_share=clean_share)
+    return Tail.fit(values, least_scale=_LEAST_SCALE)

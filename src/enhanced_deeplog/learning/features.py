@@ -141,7 +141,7 @@ class FeatureSpace:
             scored: The sessions that deviate.
             blocks: All blocks that will be asked for.
             known: The counts of normal sessions.
-            drift: As in `SessionScore`.
+            drift: As in `UsualSurprise`.
             normal_state: Mean hidden state of normal windows.
         """
         space = cls(known, drift, normal_state, _frequent_transitions(scored), {}, {})

@@ -49,7 +49,7 @@ class KnownCounts:
         any: Distinct counts of all sessions, those still open too, float64 (L, V).
         n_any: How many sessions had each of them, int64 (L,).
         scale: What one more or less of an event weighs: 1 / (its spread among normal sessions + .1), float64 (V,).
-        n_alike: So many normal sessions must be near for a session to count as known: one where all of them are
+        n_alike: So many of these sessions must be near for a session to count as known: one where all of them are
             known to be normal, more where a few may not be.
     """
 
@@ -67,7 +67,7 @@ class KnownCounts:
         Args:
             counts: float64 (S, V).
             is_open: Whether the session was still going on when the input ended, bool (S,).
-            n_alike: See the attribute.
+            n_alike: See the attribute; of all these sessions. Where only the most frequent counts are kept, fewer.
             seed: Chooses which to keep where there are too many.
 
         Returns:
@@ -75,7 +75,10 @@ class KnownCounts:
         """
         scale = 1.0 / (counts.std(axis=0) + _COUNT_FLOOR)
         complete = counts[~is_open] if not is_open.all() else counts
-        known = cls(*_most_frequent(complete, seed), *_most_frequent(counts, seed), scale, n_alike)
+        whole, n_whole = _most_frequent(complete, seed)
+        some, n_some = _most_frequent(counts, seed)
+        n_alike = max(round(n_alike * int(n_some.sum()) / len(counts)), 1)
+        known = cls(whole, n_whole, some, n_some, scale, n_alike)
         return known, known._judge(counts, is_open, leave_one_out=True)
 
     def novelty(self, counts: Float64s, is_open: Bools) -> Float64s:
@@ -93,13 +96,22 @@ class KnownCounts:
         return self._judge(counts, is_open, leave_one_out=False)
 
     def excess(self, counts: Float64s, is_open: bool) -> Float64s:
-        """What one session has too much (or, negative, too little) of, weighed, against the nearest known one, (V,)."""
-        known = self.any if is_open else self.whole
+        """What one session has too much (or, negative, too little) of, weighed: its novelty, event by event.
+
+        Args:
+            counts: float64 (V,).
+            is_open: Whether more records may follow.
+
+        Returns:
+            float64 (V,).
+        """
+        known, n_known = (self.any, self.n_any) if is_open else (self.whole, self.n_whole)
         difference = (counts - known) * self.scale
         if is_open:
             difference = np.maximum(difference, 0.0)
+        distance = np.abs(difference).sum(axis=1)
         # A copy: a view would keep the differences to all known sessions alive with it.
-        return np.array(difference[int(np.abs(difference).sum(axis=1).argmin())])
+        return np.array(difference[int(_nth_nearest(distance[None], n_known[None], self.n_alike)[0])])
 
     def _judge(self, counts: Float64s, is_open: Bools, *, leave_one_out: bool) -> Float64s:
         novelty = np.zeros(len(counts))
@@ -156,11 +168,22 @@ def _near(
         difference = rows[start : start + step, None, :] - known[None, :, :]  # (B, K, V)
         itself = ~difference.any(axis=2) if skip_itself else np.zeros(difference.shape[:2], dtype=np.bool_)
         distance = (np.maximum(difference, 0.0) if only_excess else np.abs(difference)).sum(axis=2)
-        order = np.argsort(distance, axis=1, kind="stable")
-        n_within = np.take_along_axis(n_known - itself, order, axis=1).cumsum(axis=1)  # (B, K)
-        enough = np.minimum(n_alike, n_within[:, -1:])
-        place = (n_within < enough).sum(axis=1, keepdims=True)
-        found = np.take_along_axis(np.take_along_axis(distance, order, axis=1), place, axis=1)[:, 0]
+        others = n_known - itself  # (B, K)
+        found = distance[np.arange(len(distance)), _nth_nearest(distance, others, n_alike)]
         # Where no other session is known, all that a row has is too much.
-        near[start : start + step] = np.where(enough[:, 0] > 0, found, rows[start : start + step].sum(axis=1))
+        near[start : start + step] = np.where(others.any(axis=1), found, rows[start : start + step].sum(axis=1))
     return near
+
+
+def _nth_nearest(distance: Float64s, n_known: Int64s, n_alike: int) -> Int64s:
+    """Which known counts are the farthest of the nearest that stand for `n_alike` sessions (or all), int64 (B,).
+
+    Args:
+        distance: float64 (B, K).
+        n_known: How many sessions each stands for, int64 (B, K).
+        n_alike: How many must be near.
+    """
+    order = np.argsort(distance, axis=1, kind="stable")
+    n_within = np.take_along_axis(n_known, order, axis=1).cumsum(axis=1)  # (B, K)
+    place = (n_within < np.minimum(n_alike, n_within[:, -1:])).sum(axis=1, keepdims=True)
+    return np.take_along_axis(order, place, axis=1)[:, 0]

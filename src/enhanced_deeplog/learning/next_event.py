@@ -180,7 +180,7 @@ def fit_base_model(
 
 
 def _losses_everywhere(network: BaseDeepLogModel, windows: torch.Tensor, next_events: torch.Tensor) -> torch.Tensor:
-    """Loss of what followed each window, and the mean loss of the events inside it, float32 (N,)."""
+    """Loss of what followed each window, plus 1 / (W - 1) of that of the events inside it; padding has none, (N,)."""
     logits = network.output(network.lstm(network.encoder(windows)))  # (N, W, V)
     followed = torch.cat([windows[:, 1:], next_events[:, None]], dim=1)  # (N, W)
     each = nn.functional.cross_entropy(logits.transpose(1, 2), followed, reduction="none", ignore_index=PADDING)

@@ -44,8 +44,9 @@ class UsualSurprise:
     def misplacement(self, surprise: Float64s, event_ids: Int64s) -> Float64s:
         """How much less likely each event was where it came than anywhere: log p(event) - log p(event | window), nats.
 
-        A rare but harmless record surprises wherever it comes, and is not misplaced; a frequent one in the wrong
-        place is. The negative of the pointwise mutual information of window and event.
+        A rare but harmless record surprises wherever it comes, and is hardly misplaced; a frequent one in the wrong
+        place is. The negative of the pointwise mutual information of window and event. An event that was never seen
+        has some of it: the network, which spreads what is left over all events, finds it less likely still.
 
         Args:
             surprise: float64 (M,).

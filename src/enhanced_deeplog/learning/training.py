@@ -74,7 +74,7 @@ def train(
         network: Trained in place.
         losses: Loss of the examples whose indices are given, float32 (B,).
         counts: How often each distinct example occurred, int64 (N,).
-        validation_losses: The same of the held-out examples.
+        validation_losses: What to stop by, of the held-out examples; need not be the loss that is trained.
         validation_counts: int64 (M,).
         config: Rules of training.
         seed: Of the order of the examples.
