@@ -11,7 +11,7 @@ from enhanced_deeplog.presumption import presume_normal
 
 SMALL = Config.of(
     {
-        "learning": {"hidden_size": 16, "num_layers": 1, "learning_rate": 0.03, "epochs": 6},
+        "learning": {"hidden_size": 16, "num_layers": 1, "learning_rate": 0.03, "epochs": 25},
         "classifier": {"epochs": 1},
     }
 )
@@ -24,7 +24,7 @@ def presumed(lines: list[str]) -> np.ndarray:
     model = EnhancedDeepLog(SMALL)
     (corpus,) = model._parse([LogRecords.from_lines(lines, format="sequences")])
     sessions: Sessions = model._sessions(corpus, learn_pauses=True)
-    return presume_normal(sessions, SMALL, len(model.vocabulary), workers=1, progress=lambda stage, share: None)
+    return presume_normal(sessions, SMALL, len(model.vocabulary), workers=1, progress=lambda _stage, _share: None)
 
 
 @pytest.mark.parametrize("n_odd", [1, 3])
