@@ -23,6 +23,16 @@ some_values = st.lists(st.floats(0, 50), min_size=20, max_size=200).map(np.array
 # --- Tails --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("clean_share", [1.0, 0.9])
+def test_what_all_sessions_reach_is_not_rare_nor_what_is_hardly_more(clean_share: float) -> None:
+    alike = np.full(120, 0.31)
+    for tail in (
+        Tail.fit(alike, least_scale=0.5),
+        Tail.fit_contaminated(alike, least_scale=0.5, clean_share=clean_share),
+    ):
+        assert tail.rarity(np.array([0.31, 0.33])).tolist() == pytest.approx([0.0, 0.04])
+
+
 @given(some_values, st.sampled_from([1.0, 0.85]))
 @settings(deadline=None)
 def test_a_larger_value_is_never_less_rare(values: np.ndarray, clean_share: float) -> None:

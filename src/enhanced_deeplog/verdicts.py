@@ -22,6 +22,7 @@ __all__ = ["PRIOR", "ClassifierInputs", "Kinds", "Verdicts", "classifier_inputs"
 Int64s = npt.NDArray[np.int64]
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 PRIOR = 0.01  # share of abnormal sessions where no unlabelled log has told it
 
@@ -101,15 +102,14 @@ class Kinds:
         rows = np.flatnonzero(is_anomaly)
         within = self._class_probabilities(scored.take(rows), config) if len(rows) else np.zeros((0, 0))
         n_classes = len(self.classes)
-        # How probable it is that a normal session looks this odd, against that an abnormal one is here.
-        false_alarm = chance / (chance + self.prior)
+        normal = _normal_probability(is_anomaly, chance, self.prior, config.detection.alarm_rate)
         probabilities = np.zeros((len(scored), n_classes + 2))
-        probabilities[:, 0] = false_alarm
-        probabilities[:, -1] = 1.0 - false_alarm
+        probabilities[:, 0] = normal
+        probabilities[:, -1] = 1.0 - normal
         if n_classes and len(rows):
             known = within.any(axis=1)
             probabilities[rows[known], -1] = 0.0
-            probabilities[rows[known], 1:-1] = within[known] * (1.0 - false_alarm[rows[known], None])
+            probabilities[rows[known], 1:-1] = within[known] * (1.0 - normal[rows[known], None])
         classes = np.zeros(len(scored), dtype=np.int64)
         best = probabilities[rows, 1:].argmax(axis=1) + 1 if len(rows) else rows
         classes[rows] = np.where(best == n_classes + 1, UNKNOWN_CLASS, best)
@@ -126,6 +126,23 @@ class Kinds:
         probability = softmax(logits[:, 1:], self.temperature)
         unknown = self.centres.is_unknown(self.space.transform(abnormal, config.features.for_clustering))
         return np.where(unknown[:, None], 0.0, probability)
+
+
+def _normal_probability(is_anomaly: Bools, chance: Float64s, prior: float, alarm_rate: float) -> Float64s:
+    """How probable it is that each session is normal, float64 (S,); the verdict is never the less probable one.
+
+    Of one called abnormal: the chance that a normal session looks this odd, against that of an abnormal one being
+    there. Abnormal sessions lie above the threshold; the few below lie near it, fewer the farther from it.
+
+    Args:
+        is_anomaly: The verdicts, bool (S,).
+        chance: Share of normal sessions that are at least as odd, float64 (S,).
+        prior: Share of abnormal sessions.
+        alarm_rate: Share of normal sessions that may raise a false alarm.
+    """
+    false_alarm = np.minimum(chance / (chance + prior), 0.5)
+    missed = min(prior, 0.5) * alarm_rate / np.maximum(chance, alarm_rate)
+    return np.where(is_anomaly, false_alarm, 1.0 - missed)
 
 
 def detect(

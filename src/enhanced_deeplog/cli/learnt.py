@@ -30,7 +30,7 @@ def learnt_screen(summary: Mapping[str, Any], classes: Sequence[AnomalyClass]) -
     yield facts
     if summary["class_number_curve"]:
         yield Text("\nNumber of kinds: how well the findings fall into so many", "bold")
-        yield _curve(summary["class_number_curve"], len(classes))
+        yield _curve(summary["class_number_curve"], int(summary["clustering"]["n_clusters"]))
     if classes:
         yield Text("\nKinds of anomaly", "bold")
     yield from classes_screen(classes)

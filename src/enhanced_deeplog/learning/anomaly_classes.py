@@ -114,7 +114,11 @@ def find_classes(features: npt.NDArray[np.float32], config: ClusteringConfig, *,
     n_classes = config.n_classes or _knee(curve)
     labels = _cut(merges, len(points), min(n_classes, len(points)))
     classes = _number_by_size(labels[subcluster[inverse]], config.min_class_size)
-    quality = _quality(points, sizes, labels) | {"n_subclusters": float(len(points)), "threshold": threshold}
+    quality = _quality(points, sizes, labels) | {
+        "n_clusters": float(labels.max() + 1),
+        "n_subclusters": float(len(points)),
+        "threshold": threshold,
+    }
     return Clustering(classes, _centres(features, classes), curve, quality)
 
 
@@ -200,7 +204,9 @@ def _curve(
 ) -> tuple[NumberOfClasses, ...]:
     # Each point a class of its own explains everything and nothing, unless each stands for enough equal sessions.
     most = len(points) if sizes.min() >= config.min_class_size else len(points) - 1
-    numbers = range(2, min(config.max_classes, most) + 1)
+    # More classes than could be large enough on average would only scatter what is alike.
+    largest = max(int(sizes.sum()) // config.min_class_size, 2)
+    numbers = range(2, min(config.max_classes, most, largest) + 1)
     distance = _distances(points)
     stability = _stability(points, sizes, numbers, config, seed)
     total = _within(points, sizes, np.zeros(len(points), dtype=np.int64))

@@ -67,8 +67,8 @@ class Tail:
         scale = max(mean_excess / _TRIMMED_MEAN, least_scale)
         # Of the largest values, those that at least five reached; at most 64 of them, evenly spaced by rarity.
         n_reached = np.unique(np.geomspace(min(_LEAST_REACHED, n_tail), n_tail, 64).astype(np.int64))
-        seen, seen_rarity = ordered[-n_reached], -np.log(n_reached / len(ordered))
-        return cls(_quantiles(ordered), start, n_tail / len(ordered), scale, n_tail, seen, seen_rarity)
+        seen = ordered[-n_reached]
+        return cls(_quantiles(ordered), start, n_tail / len(ordered), scale, n_tail, seen, _counted(ordered, seen))
 
     @classmethod
     def fit_contaminated(cls, values: Float64s, *, least_scale: float, clean_share: float) -> Tail:
@@ -86,18 +86,19 @@ class Tail:
         # Of the clean values, the upper fifth: its first three quarters give the scale, exp(-x/scale) = 1/4 there.
         start, end = np.quantile(ordered, [0.8, 0.95])
         scale = max(float(end - start) / float(np.log(4.0)), least_scale)
-        return cls(
-            _quantiles(ordered), float(start), 0.2, scale, max(int(len(ordered) * 0.2), 1), np.zeros(0), np.zeros(0)
-        )
+        seen = np.array([start])  # where many values are equal to it, it is reached by more than a fifth
+        n_tail = max(int(len(ordered) * 0.2), 1)
+        return cls(_quantiles(ordered), float(start), 0.2, scale, n_tail, seen, _counted(ordered, seen))
 
     def rarity(self, values: Float64s) -> Float64s:
         """-log of the share of normal sessions with at least this value, nats, float64 (S,)."""
         place = np.searchsorted(self.quantiles, values, side="left") / (len(self.quantiles) - 1)
         counted = -np.log(np.clip(1.0 - place, self.share, 1.0))
         extrapolated = -np.log(self.share) + (values - self.start) / self.scale
-        for value, rarity in zip(self.seen, self.seen_rarity, strict=True):
-            extrapolated = np.minimum(extrapolated, rarity + np.maximum(values - value, 0.0) / self.scale)
-        return np.where(values > self.start, extrapolated, counted)
+        rarity = np.where(values > self.start, extrapolated, counted)
+        for value, was_seen in zip(self.seen, self.seen_rarity, strict=True):
+            rarity = np.minimum(rarity, was_seen + np.maximum(values - value, 0.0) / self.scale)
+        return rarity
 
     def interval(self, rarity: float) -> tuple[float, float]:
         """Between which shares of normal sessions that rarity lies, with 95 % confidence.
@@ -127,6 +128,12 @@ class Tail:
         seen, seen_rarity = (np.asarray(data[name], dtype=np.float64) for name in ("seen", "seen_rarity"))
         start, share, scale = (float(data[name]) for name in ("start", "share", "scale"))
         return cls(quantiles, start, share, scale, int(data["n_tail"]), seen, seen_rarity)
+
+
+def _counted(ordered: Float64s, values: Float64s) -> Float64s:
+    """-log of the share of the ordered values that are at least as large as each value, nats; 0 or more."""
+    n_reached = len(ordered) - np.searchsorted(ordered, values, side="left")
+    return -np.log(n_reached / len(ordered)) + 0.0
 
 
 def _quantiles(ordered: Float64s) -> Float64s:
