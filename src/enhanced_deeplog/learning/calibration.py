@@ -67,8 +67,10 @@ class Tail:
         scale = max(mean_excess / _TRIMMED_MEAN, least_scale)
         # Of the largest values, those that at least five reached; at most 64 of them, evenly spaced by rarity.
         n_reached = np.unique(np.geomspace(min(_LEAST_REACHED, n_tail), n_tail, 64).astype(np.int64))
-        seen = ordered[-n_reached]
-        return cls(_quantiles(ordered), start, n_tail / len(ordered), scale, n_tail, seen, _counted(ordered, seen))
+        # And where the tail begins, which more may have reached than lie beyond it: those equal to it.
+        seen = np.append(ordered[-n_reached], start)
+        seen_rarity = np.append(-np.log(n_reached / len(ordered)), _counted(ordered, start))
+        return cls(_quantiles(ordered), start, n_tail / len(ordered), scale, n_tail, seen, seen_rarity)
 
     @classmethod
     def fit_contaminated(cls, values: Float64s, *, least_scale: float, clean_share: float) -> Tail:
@@ -86,9 +88,10 @@ class Tail:
         # Of the clean values, the upper fifth: its first three quarters give the scale, exp(-x/scale) = 1/4 there.
         start, end = np.quantile(ordered, [0.8, 0.95])
         scale = max(float(end - start) / float(np.log(4.0)), least_scale)
-        seen = np.array([start])  # where many values are equal to it, it is reached by more than a fifth
+        # Where many values are equal to the start, it is reached by more than a fifth.
         n_tail = max(int(len(ordered) * 0.2), 1)
-        return cls(_quantiles(ordered), float(start), 0.2, scale, n_tail, seen, _counted(ordered, seen))
+        seen, seen_rarity = np.array([start]), np.array([_counted(ordered, float(start))])
+        return cls(_quantiles(ordered), float(start), 0.2, scale, n_tail, seen, seen_rarity)
 
     def rarity(self, values: Float64s) -> Float64s:
         """-log of the share of normal sessions with at least this value, nats, float64 (S,)."""
@@ -130,10 +133,10 @@ class Tail:
         return cls(quantiles, start, share, scale, int(data["n_tail"]), seen, seen_rarity)
 
 
-def _counted(ordered: Float64s, values: Float64s) -> Float64s:
-    """-log of the share of the ordered values that are at least as large as each value, nats; 0 or more."""
-    n_reached = len(ordered) - np.searchsorted(ordered, values, side="left")
-    return -np.log(n_reached / len(ordered)) + 0.0
+def _counted(ordered: Float64s, value: float) -> float:
+    """-log of the share of the ordered values that are at least this large, nats."""
+    n_reached = len(ordered) - int(np.searchsorted(ordered, value, side="left"))
+    return float(np.log(len(ordered) / n_reached))
 
 
 def _quantiles(ordered: Float64s) -> Float64s:
