@@ -6,6 +6,8 @@ import csv
 import gzip
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +149,55 @@ def test_a_fault_of_ours_is_called_one(log: Path, monkeypatch: pytest.MonkeyPatc
     result = run("inspect", log)
     assert result.exit_code == 1
     assert result.stderr.startswith("Traceback (most recent call last):\n")
+
+
+@pytest.mark.parametrize("command", ["parse", "classify"])
+def test_a_log_is_never_replaced_by_its_own_results(command: str, bundle: Path, tmp_path: Path) -> None:
+    log = tmp_path / "in.jsonl"
+    log.write_text('{"msg": "up"}\n')
+    with_bundle = ["--bundle", bundle] if command == "classify" else []
+    text = said(run(command, log, *with_bundle, "--output", log), 2)
+    assert f"--output {log} is one of the logs to read. Write to another file." in text
+    assert log.read_text() == '{"msg": "up"}\n'
+
+
+def test_a_full_disk_is_no_fault_of_ours(log: Path, bundle: Path, tmp_path: Path) -> None:
+    output = tmp_path / "x.jsonl"
+    command = [sys.executable, "-m", "enhanced_deeplog.cli", "classify", log, "--bundle", bundle, "--all"]
+    limited = ["bash", "-c", 'ulimit -f 8; exec "$@"', "bash", *map(str, command), "--output", str(output)]
+    result = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert f"{output}: expected to be able to write there, but: File too large." in result.stderr
+    assert list(tmp_path.iterdir()) == []
+    with Path("/dev/full").open("w") as full:
+        command = [
+            sys.executable,
+            "-m",
+            "enhanced_deeplog.cli",
+            "classify",
+            str(log),
+            "--bundle",
+            str(bundle),
+            "--json",
+        ]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == 2
+    assert "Expected to be able to write to standard output, but: No space left on device." in result.stderr
+
+
+def test_parsed_records_are_inert_in_csv(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "a.log", ["2024-03-01T08:00:00Z up \u202etxt.exe \u2028 \x9b31m"])
+    assert run("parse", log, "--output", tmp_path / "x.csv").exit_code == 0
+    text = (tmp_path / "x.csv").read_text(encoding="utf-8")
+    assert not set("\u202e\u2028\x9b") & set(text)
+    assert "\\u202e" in text
+
+
+def test_timestamps_that_can_not_be_read_are_told_of(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "a.jsonl", [f'{{"msg": "up", "t": {10**18 + i}}}' for i in range(9)])
+    result = run("parse", log, "--field", "body=msg", "--field", "timestamp:s=t", "--output", tmp_path / "x.csv")
+    assert result.exit_code == 0
+    assert "of 9 lines, 9 without a timestamp that can be read" in result.stderr
 
 
 # --- inspect ------------------------------------------------------------------------------------------------

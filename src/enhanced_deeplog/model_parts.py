@@ -205,6 +205,7 @@ def _calibration(data: Mapping[str, Any]) -> SessionScore:
         quantiles = _array({name: tail.quantiles}, name, (N_QUANTILES,))
         _expect(bool((np.diff(quantiles) >= 0).all()), name, "ascending quantiles", quantiles)
         _number(written, "start")
+        _number(written, "at_start")
         _number(written, "share", least=0.0, most=1.0)
         _number(written, "scale", least=0.0)
         _number(written, "n_tail", least=1)

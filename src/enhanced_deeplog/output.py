@@ -256,14 +256,18 @@ def _inert_column(json_texts: pl.Series) -> pl.Series:
 
 
 def _write_lines(batches: Iterable[list[str]], path: Path) -> None:
-    with _beside(path) as part, contextlib.ExitStack() as stack:
+    with _beside(path) as part:
         with _telling(path):
-            file = stack.enter_context(part.open("xb"))
-        for lines in batches:
+            file = part.open("xb")
+        try:
+            for lines in batches:
+                with _telling(path):
+                    file.write("".join(f"{line}\n" for line in lines).encode())
             with _telling(path):
-                file.write("".join(f"{line}\n" for line in lines).encode())
-        with _telling(path):
-            file.flush()
+                file.flush()
+        finally:
+            with contextlib.suppress(OSError):  # what it could not write has been told of
+                file.close()
 
 
 def _write_frames(frames: Iterable[pl.DataFrame], path: Path) -> None:
@@ -287,6 +291,7 @@ def _cells(frame: pl.DataFrame) -> pl.DataFrame:
             of_name = frame.select(pl.struct(name).struct.json_encode().alias(name)).to_series()
             value = of_name.str.slice(len(f'{{"{name}":')).str.head(-1)  # the JSON text is {"name":value}
             frame = frame.with_columns(_inert_column(value))
+    frame = frame.with_columns(_inert_column(column) for column in frame if column.dtype == pl.String)
     texts = pl.selectors.string()
     harmless = pl.when(texts.str.contains(_FORMULA)).then(pl.lit("'") + texts).otherwise(texts)
     return frame.with_columns(_as_iso(pl.selectors.datetime())).with_columns(harmless.name.keep())

@@ -93,9 +93,7 @@ def analyze(
 ) -> None:
     """Learn from the files themselves, and report what is abnormal in them."""
     if output is not None:
-        from enhanced_deeplog.output import check_output
-
-        check_output(output)
+        reading.check_output(output, files, normal)
     _check_places(bundle, overwrite=overwrite)
     records = reading.records(files)
     model = _fit(reading, settings, files, normal, workers, records=records)

@@ -41,9 +41,7 @@ def classify(
     from enhanced_deeplog.bundle import load_bundle
 
     if output is not None:
-        from enhanced_deeplog.output import check_output
-
-        check_output(output)
+        reading.check_output(output, files)
     records = reading.records(files)
     with progress() as report:
         report("loading the bundle", None)

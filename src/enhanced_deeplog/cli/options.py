@@ -96,6 +96,22 @@ class Reading:
             until=self.until,
         )
 
+    def check_output(self, output: Path, *files: Sequence[str] | None) -> None:
+        """Make sure that results can be written, and that they replace none of the logs.
+
+        Raises:
+            UsageError: If the output is one of the logs, or its suffix says nothing.
+            OutputError: If no file can be made there.
+        """
+        from enhanced_deeplog.logs.inputs import expand_path
+        from enhanced_deeplog.output import check_output
+
+        check_output(output)
+        for given in (file for some in files for file in some or ()):
+            for log in expand_path(given) if given != "-" else ():
+                if output.exists() and output.samefile(log):
+                    raise UsageError(f"--output {output} is one of the logs to read. Write to another file.")
+
     @property
     def logical_source(self) -> str:
         """What a finding's id calls the source; never a path."""

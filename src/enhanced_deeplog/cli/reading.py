@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enhanced_deeplog.cli.options import Files, Json, Output, Reading, Settings
-from enhanced_deeplog.cli.terminal import Progress, message, progress, write_lines, write_screen
+from enhanced_deeplog.cli.terminal import Progress, message, progress, tell_of_misread, write_lines, write_screen
 from enhanced_deeplog.errors import UsageError
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from enhanced_deeplog.logs.records import LogRecords
 
 __all__ = ["inspect", "parse"]
 
@@ -49,22 +51,23 @@ def parse(
 
     Without --output, lines of JSON go to stdout.
     """
-    from enhanced_deeplog.output import check_output, record_lines, write_records
+    from enhanced_deeplog.output import record_lines, write_records
 
     if output is not None:
-        check_output(output)
-    frames = _parsed(files, reading, settings, bundle)
+        reading.check_output(output, files)
+    records = reading.records(files)
+    frames = _parsed(records, settings, bundle)
     if output is None:
         for frame in frames:
             write_lines(record_lines(frame))
-        return
-    with progress() as report:
-        n_records = write_records(_counted(frames, report), output)
-    message(f"{n_records:,} records written to {output}.")
+    else:
+        with progress() as report:
+            n_records = write_records(_counted(frames, report), output)
+        message(f"{n_records:,} records written to {output}.")
+    tell_of_misread(records)
 
 
-def _parsed(files: list[str], reading: Reading, settings: Settings, bundle: Path | None) -> Iterator[pl.DataFrame]:
-    records = reading.records(files)
+def _parsed(records: LogRecords, settings: Settings, bundle: Path | None) -> Iterator[pl.DataFrame]:
     if bundle is None:
         from enhanced_deeplog.logs.parsing import parse_records
 

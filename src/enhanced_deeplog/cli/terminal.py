@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, TYPE_CHECKING
 
+from enhanced_deeplog.errors import OutputError
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
@@ -68,10 +70,12 @@ def message(text: str) -> None:
 def tell_of_misread(records: LogRecords) -> None:
     """Say on stderr which sources have lines that were not read as they should be."""
     for source in records.sources:
+        may_have_timestamps = source.has_timestamps or source.format == "jsonl"
         problems = {
             f"that don't fit the format {source.format} (the whole line is their body)": source.n_unfit_lines,
             "with bytes that are no UTF-8 (those became U+FFFD)": source.n_invalid_utf8,
             "cut, being too long": source.n_overlong,
+            "without a timestamp that can be read": source.n_without_timestamp if may_have_timestamps else 0,
         }
         said = [f"{n:,} {what}" for what, n in problems.items() if n]
         if said:
@@ -84,8 +88,19 @@ def write_lines(lines: Iterable[str]) -> None:
     """Write data to stdout: UTF-8 whatever the terminal's encoding."""
     buffer = sys.stdout.buffer
     for line in lines:
-        buffer.write(f"{line}\n".encode())
-    buffer.flush()
+        _to_stdout(buffer, f"{line}\n".encode())
+    _to_stdout(buffer, b"")
+
+
+def _to_stdout(buffer: IO[bytes], data: bytes) -> None:
+    """Write, or flush where there is nothing to write; a full disk is no fault of ours."""
+    try:
+        buffer.write(data) if data else buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        be_quiet()
+        raise OutputError(f"Expected to be able to write to standard output, but: {error.strerror}.") from None
 
 
 def write_screen(*parts: RenderableType) -> None:

@@ -15,6 +15,7 @@ Float64s = npt.NDArray[np.float64]
 
 N_QUANTILES = 257
 _LEAST_REACHED = 5  # normal sessions that must have reached a value before it limits what is called rare
+_HARDLY = 0.05  # two networks that learnt the same differ by so much in what they find surprising, nats
 _TRIMMED = 0.1
 _TRIMMED_VARIANCE = 1.25  # of a scale from a trimmed mean, over that from all values; 20,000 samples of 20 and of 56
 # Mean of an exponential variable of scale 1 without its largest tenth.
@@ -31,6 +32,7 @@ class Tail:
     Attributes:
         quantiles: Evenly spaced quantiles of the values, float64 (257,).
         start: Where the tail begins.
+        at_start: How rare that value itself is, counted, nats; less than the tail says where many are equal to it.
         share: Share of the values beyond `start`.
         scale: Mean excess of those over `start`, from all but the largest tenth.
         n_tail: How many they were.
@@ -40,6 +42,7 @@ class Tail:
 
     quantiles: Float64s
     start: float
+    at_start: float
     share: float
     scale: float
     n_tail: int
@@ -67,10 +70,9 @@ class Tail:
         scale = max(mean_excess / _TRIMMED_MEAN, least_scale)
         # Of the largest values, those that at least five reached; at most 64 of them, evenly spaced by rarity.
         n_reached = np.unique(np.geomspace(min(_LEAST_REACHED, n_tail), n_tail, 64).astype(np.int64))
-        # And where the tail begins, which more may have reached than lie beyond it: those equal to it.
-        seen = np.append(ordered[-n_reached], start)
-        seen_rarity = np.append(-np.log(n_reached / len(ordered)), _counted(ordered, start))
-        return cls(_quantiles(ordered), start, n_tail / len(ordered), scale, n_tail, seen, seen_rarity)
+        seen, seen_rarity = ordered[-n_reached], -np.log(n_reached / len(ordered))
+        at_start = _counted(ordered, start)
+        return cls(_quantiles(ordered), start, at_start, n_tail / len(ordered), scale, n_tail, seen, seen_rarity)
 
     @classmethod
     def fit_contaminated(cls, values: Float64s, *, least_scale: float, clean_share: float) -> Tail:
@@ -88,20 +90,19 @@ class Tail:
         # Of the clean values, the upper fifth: its first three quarters give the scale, exp(-x/scale) = 1/4 there.
         start, end = np.quantile(ordered, [0.8, 0.95])
         scale = max(float(end - start) / float(np.log(4.0)), least_scale)
-        # Where many values are equal to the start, it is reached by more than a fifth.
-        n_tail = max(int(len(ordered) * 0.2), 1)
-        seen, seen_rarity = np.array([start]), np.array([_counted(ordered, float(start))])
-        return cls(_quantiles(ordered), float(start), 0.2, scale, n_tail, seen, seen_rarity)
+        n_tail, at_start, nothing = max(int(len(ordered) * 0.2), 1), _counted(ordered, float(start)), np.zeros(0)
+        return cls(_quantiles(ordered), float(start), at_start, 0.2, scale, n_tail, nothing, nothing)
 
     def rarity(self, values: Float64s) -> Float64s:
         """-log of the share of normal sessions with at least this value, nats, float64 (S,)."""
         place = np.searchsorted(self.quantiles, values, side="left") / (len(self.quantiles) - 1)
         counted = -np.log(np.clip(1.0 - place, self.share, 1.0))
         extrapolated = -np.log(self.share) + (values - self.start) / self.scale
-        rarity = np.where(values > self.start, extrapolated, counted)
-        for value, was_seen in zip(self.seen, self.seen_rarity, strict=True):
-            rarity = np.minimum(rarity, was_seen + np.maximum(values - value, 0.0) / self.scale)
-        return rarity
+        for value, rarity in zip(self.seen, self.seen_rarity, strict=True):
+            extrapolated = np.minimum(extrapolated, rarity + np.maximum(values - value, 0.0) / self.scale)
+        # Where many values are equal to the start, what is hardly more must not be rare at once.
+        hardly_more = self.at_start + np.maximum(values - self.start, 0.0) / _HARDLY
+        return np.minimum(np.where(values > self.start, extrapolated, counted), hardly_more)
 
     def interval(self, rarity: float) -> tuple[float, float]:
         """Between which shares of normal sessions that rarity lies, with 95 % confidence.
@@ -117,6 +118,7 @@ class Tail:
         return {
             "quantiles": self.quantiles.tolist(),
             "start": self.start,
+            "at_start": self.at_start,
             "share": self.share,
             "scale": self.scale,
             "n_tail": self.n_tail,
@@ -129,8 +131,8 @@ class Tail:
         """The inverse of `to_json`."""
         quantiles = np.asarray(data["quantiles"], dtype=np.float64)
         seen, seen_rarity = (np.asarray(data[name], dtype=np.float64) for name in ("seen", "seen_rarity"))
-        start, share, scale = (float(data[name]) for name in ("start", "share", "scale"))
-        return cls(quantiles, start, share, scale, int(data["n_tail"]), seen, seen_rarity)
+        start, at_start, share, scale = (float(data[name]) for name in ("start", "at_start", "share", "scale"))
+        return cls(quantiles, start, at_start, share, scale, int(data["n_tail"]), seen, seen_rarity)
 
 
 def _counted(ordered: Float64s, value: float) -> float:
