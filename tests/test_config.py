@@ -62,7 +62,7 @@ def refusal(data: dict[str, Any]) -> str:
         ),
         (
             {"clustering_config": {"n_clusters": 1}},
-            "clustering_config.n_clusters counts normal as one cluster, so it must be at least 2; got 1.",
+            "clustering_config.n_clusters counts normal as one cluster, so it must be a whole number from 2; got 1.",
         ),
         ({"detection": {"alarm_rate": "many"}}, "detection.alarm_rate: Input should be a valid number"),
     ],

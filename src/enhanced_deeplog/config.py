@@ -298,10 +298,10 @@ def _from_first_description(data: Mapping[str, Any], where: str) -> dict[str, An
             if name not in names:
                 raise ConfigError(f"In {where}: {_unknown(f'{section}.{name}', name, list(names))}")
             our_section, our_name = names[name]
-            if name == "n_clusters" and isinstance(value, int):
-                if value < 2:
+            if name == "n_clusters" and value is not None:
+                if type(value) is not int or value < 2:
                     raise ConfigError(
-                        f"In {where}: {section}.n_clusters counts normal as one cluster, so it must be at least 2; "
+                        f"In {where}: {section}.n_clusters counts normal as one cluster, so it must be a whole number from 2; "
                         f"got {value!r}."
                     )
                 value -= 1

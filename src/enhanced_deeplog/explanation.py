@@ -120,13 +120,14 @@ def reasons_of(
     size = np.abs(excess)
     new_counts = float(size[unseen_events].sum() / max(size.sum(), 1e-12))
     sequence_share = 1.0 - counts_share
-    return {
-        "new_template": round(sequence_share * new_sequence + counts_share * new_counts, 6),
-        "sequence": round(max(sequence_share * (1.0 - new_sequence - early_end), 0.0), 6),
-        "counts": round(counts_share * (1.0 - new_counts), 6),
-        "early_end": round(sequence_share * early_end, 6),
+    shares = {
+        "new_template": sequence_share * new_sequence + counts_share * new_counts,
+        "sequence": max(sequence_share * (1.0 - new_sequence - early_end), 0.0),
+        "counts": counts_share * (1.0 - new_counts),
+        "early_end": sequence_share * early_end,
         "timing": 0.0,
     }
+    return {reason: round(value, 6) + 0.0 for reason, value in shares.items()}  # + 0.0: no share is -0.0
 
 
 def severity_of(log_severities: Iterable[str | None], score: float, threshold: float) -> Severity:
