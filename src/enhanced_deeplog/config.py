@@ -301,7 +301,8 @@ def _from_first_description(data: Mapping[str, Any], where: str) -> dict[str, An
             if name == "n_clusters" and value is not None:
                 if type(value) is not int or value < 2:
                     raise ConfigError(
-                        f"In {where}: {section}.n_clusters counts normal as one cluster, so it must be a whole number from 2; "
+                        f"In {where}: {section}.n_clusters counts normal as one cluster, so it must be a "
+                        f"whole number from 2; "
                         f"got {value!r}."
                     )
                 value -= 1
