@@ -125,9 +125,8 @@ class EnhancedDeepLog:
         Raises:
             InputError: If the logs can't be read, or have none of the session keys that `fit` used.
         """
-        self._check_fitted()
-        sessions = self._read_sessions(records)
-        verdicts = self._judge(sessions, workers)
+        sessions = self.read_sessions(records)
+        verdicts = self.judge(sessions, workers=workers)
         wanted = np.arange(len(sessions)) if every_session else np.flatnonzero(verdicts.classes != NORMAL)
         return session_findings(self, sessions, verdicts, wanted, source_name=source_name)
 
@@ -137,13 +136,12 @@ class EnhancedDeepLog:
         Raises:
             SessionError: If no session has that key.
         """
-        self._check_fitted()
-        sessions = self._read_sessions(records)
+        sessions = self.read_sessions(records)
         wanted = np.flatnonzero((sessions.table["session_key"] == session_key).to_numpy())
         if not len(wanted):
             near = ", ".join(sessions.table["session_key"].unique(maintain_order=True).head(3))
             raise SessionError(f"No session has the key {session_key!r} in this input. Some that there are: {near}.")
-        verdicts = self._judge(sessions, 1)
+        verdicts = self.judge(sessions)
         return session_findings(self, sessions, verdicts, wanted, source_name=source_name, always_evidence=True)
 
     def classify_sequence(self, event_ids: Sequence[int]) -> SequenceVerdict:
@@ -160,7 +158,7 @@ class EnhancedDeepLog:
             )
         frame = _bare_sequence(ids, keyed=True in self.detection.calibration.scores)
         sessions = split_into_sessions(frame, replace(self.session_rules, by="key"), {})
-        verdicts = self._judge(sessions, 1)
+        verdicts = self.judge(sessions)
         worst = int((verdicts.scores - verdicts.thresholds).argmax())  # of the parts of a long one
         chosen = int(verdicts.classes[worst])
         return SequenceVerdict(
@@ -176,6 +174,23 @@ class EnhancedDeepLog:
         """Every record as a row: where it stands, its event id, its template and its parameters."""
         self._check_fitted()
         return parse_batches(self._with_key(records), self.miner, self.vocabulary)
+
+    def read_sessions(self, records: LogRecords) -> Sessions:
+        """The sessions that logs make, as columns; a record that fits no template has event id 1.
+
+        Raises:
+            InputError: If the logs can't be read, or have none of the session keys that `fit` used.
+        """
+        self._check_fitted()
+        corpus = read_corpus(self._with_key(records), self.miner)
+        self._check_keys(corpus, records)
+        return self._sessions(corpus)
+
+    def judge(self, sessions: Sessions, *, workers: int = 1) -> Verdicts:
+        """What is decided about each session, as columns: what `classify` makes findings of."""
+        self._check_fitted()
+        scored = self.detection.with_threads(workers).look_at(sessions)
+        return self.kinds.judge(scored, self.detection, self.config)
 
     @property
     def classes(self) -> tuple[AnomalyClass, ...]:
@@ -230,11 +245,6 @@ class EnhancedDeepLog:
         self._report("reading", 1.0)
         return corpora
 
-    def _read_sessions(self, records: LogRecords) -> Sessions:
-        corpus = read_corpus(self._with_key(records), self.miner)
-        self._check_keys(corpus, records)
-        return self._sessions(corpus)
-
     def _sessions(self, corpus: Corpus, *, learn_pauses: bool = False) -> Sessions:
         ids = event_ids_of(corpus.bodies, corpus.given, self.miner, self.vocabulary)
         frame = corpus.with_event_ids(ids)
@@ -256,10 +266,6 @@ class EnhancedDeepLog:
                 f"The session key {key!r} matches none of {corpus.frame.height:,} records; the first one is "
                 f"{str(first)[:200]!r}. Give --session-key a pattern that occurs in the lines, or leave it out."
             )
-
-    def _judge(self, sessions: Sessions, workers: int) -> Verdicts:
-        scored = self.detection.with_threads(workers).look_at(sessions)
-        return self.kinds.judge(scored, self.detection, self.config)
 
     def _report(self, stage: str, share: float) -> None:
         if self.progress is not None:

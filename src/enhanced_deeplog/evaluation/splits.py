@@ -1,0 +1,154 @@
+"""Which sessions are learnt from and which are judged: one split a seed, with the truth about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from enhanced_deeplog.evaluation.datasets import HdfsBlocks, HdfsSequences, NovaLogs
+from enhanced_deeplog.evaluation.synthetic import KINDS, make_benchmark
+from enhanced_deeplog.logs.records import LogRecords
+
+__all__ = [
+    "Split",
+    "hdfs_by_time",
+    "hdfs_halves",
+    "hdfs_sequences",
+    "hdfs_types",
+    "hdfs_types_unseen",
+    "nova_halves",
+    "synthetic",
+    "synthetic_unseen",
+]
+
+_ABNORMAL = "abnormal"  # a type where only abnormal and normal are known
+
+
+@dataclass(frozen=True)
+class Split:
+    """What one run learns from, and what it judges.
+
+    Attributes:
+        mixed: Sessions of unknown content to learn from, or None.
+        normal: Normal sessions to learn from, or None.
+        judged: Sessions to judge.
+        truth: Type of each judged session, by key; "" for a normal one. Sessions that are not in it count nowhere.
+    """
+
+    mixed: LogRecords | None
+    normal: LogRecords | None
+    judged: LogRecords
+    truth: Mapping[str, str]
+
+
+def hdfs_halves(folder: Path, seed: int, *, labelled: bool) -> Split:
+    data = HdfsBlocks.read(folder)
+    blocks = sorted(data.is_abnormal)
+    first = set(np.random.default_rng(seed).permutation(blocks)[: len(blocks) // 2].tolist())
+    learnt = {block for block in first if not (labelled and data.is_abnormal[block])}
+    judged = set(blocks) - first
+    records = LogRecords.from_lines(data.of(learnt), session_key="block")
+    return Split(
+        None if labelled else records,
+        records if labelled else None,
+        LogRecords.from_lines(data.of(judged), session_key="block"),
+        {block: _type_of(data.is_abnormal[block]) for block in data.is_abnormal if block in judged},
+    )
+
+
+def hdfs_by_time(folder: Path, seed: int) -> Split:
+    """Blocks that begin before some moment, their records up to it; and those that begin after it.
+
+    The moment is when half of the blocks have begun; each seed moves it a little, so that there are several splits.
+    """
+    data = HdfsBlocks.read(folder)
+    blocks = list(data.is_abnormal)
+    shift = np.random.default_rng(seed).uniform(-0.05, 0.05) if seed else 0.0
+    n_first = round(len(blocks) * (0.5 + shift))
+    until = data.blocks.index(blocks[n_first])
+    learnt = {block for block in blocks[:n_first] if not data.is_abnormal[block]}
+    judged = blocks[n_first:]
+    return Split(
+        None,
+        LogRecords.from_lines(data.of(learnt, until=until), session_key="block"),
+        LogRecords.from_lines(data.of(set(judged), first=until), session_key="block"),
+        {block: _type_of(data.is_abnormal[block]) for block in judged},
+    )
+
+
+def _type_of(is_abnormal: bool) -> str:
+    return _ABNORMAL if is_abnormal else ""
+
+
+def hdfs_sequences(folder: Path, seed: int) -> Split:
+    data = HdfsSequences.read(folder)
+    order = np.random.default_rng(seed).permutation(len(data.normal))
+    n_learnt = round(0.8 * len(order))
+    learnt, held_out = ([data.normal[i] for i in part.tolist()] for part in (order[:n_learnt], order[n_learnt:]))
+    return Split(
+        None,
+        _sequence_records(learnt),
+        _sequence_records([*held_out, *data.abnormal]),
+        {_key(line): "" for line in held_out} | {_key(line): _ABNORMAL for line in data.abnormal},
+    )
+
+
+def _sequence_records(lines: Sequence[str]) -> LogRecords:
+    return LogRecords.from_lines(lines, format="sequences")
+
+
+def _key(line: str) -> str:
+    return line.partition(",")[0]
+
+
+def hdfs_types(folder: Path, _seed: int) -> Split:
+    data = HdfsSequences.read(folder)
+    abnormal = _sequence_records(data.abnormal)
+    return Split(abnormal, _sequence_records(data.normal), abnormal, data.types)
+
+
+def synthetic(_folder: Path, seed: int) -> Split:
+    normal, mixed, truth = _synthetic_lines(seed, "m")
+    records = _sequence_records(mixed)
+    return Split(records, _sequence_records(normal), records, truth)
+
+
+def _synthetic_lines(seed: int, prefix: str) -> tuple[list[str], list[str], dict[str, str]]:
+    made = make_benchmark(seed=seed)
+    normal = [f"n{i},{' '.join(map(str, session.tolist()))}" for i, session in enumerate(made.normal)]
+    mixed = [f"{prefix}{i},{' '.join(map(str, session.tolist()))}" for i, session in enumerate(made.mixed)]
+    names = ["", *KINDS[1:]]
+    return normal, mixed, {f"{prefix}{i}": names[kind] for i, kind in enumerate(made.kinds.tolist())}
+
+
+def hdfs_types_unseen(folder: Path, seed: int) -> Split:
+    data = HdfsSequences.read(folder)
+    known = [line for line in data.abnormal if _key(line) in data.types]
+    order = np.random.default_rng(seed).permutation(len(known))
+    one, other = ([known[i] for i in part.tolist()] for part in np.array_split(order, 2))
+    return Split(_sequence_records(one), _sequence_records(data.normal), _sequence_records(other), data.types)
+
+
+def synthetic_unseen(_folder: Path, seed: int) -> Split:
+    normal, mixed, truth = _synthetic_lines(seed, "m")
+    _, other, other_truth = _synthetic_lines(seed + 1000, "j")
+    return Split(_sequence_records(mixed), _sequence_records(normal), _sequence_records(other), truth | other_truth)
+
+
+def nova_halves(folder: Path, seed: int) -> Split:
+    """Half of the instances of each file to learn from without labels, the others to judge; the fault is the file."""
+    data = NovaLogs.read(folder)
+    rng = np.random.default_rng(seed)
+    parts: tuple[list[str], list[str]] = ([], [])
+    truth: dict[str, str] = {}
+    for fault in data.lines:
+        instances = data.instances(fault)
+        one = set(rng.permutation(instances)[: len(instances) // 2].tolist())
+        for part, wanted in zip(parts, (one, set(instances) - one), strict=True):
+            part.extend(data.of(fault, wanted))
+        truth |= dict.fromkeys(instances, fault)
+    mixed, judged = (LogRecords.from_lines(part, session_key="instance") for part in parts)
+    return Split(mixed, None, judged, truth)
