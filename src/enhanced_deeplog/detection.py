@@ -21,12 +21,11 @@ from enhanced_deeplog.learning.surprise import UsualSurprise, accumulate
 from enhanced_deeplog.logs.sessions import Sessions
 
 __all__ = [
-    "GIVEN_AS_NORMAL",
     "LEAST_SESSIONS",
     "Calibration",
     "Detection",
-    "Trust",
     "calibrate",
+    "end_surprise",
     "fit_detection",
 ]
 
@@ -34,23 +33,6 @@ Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 LEAST_SESSIONS = 20  # normal sessions without which no rate of false alarms can be told
-
-
-@dataclass(frozen=True)
-class Trust:
-    """How far sessions are trusted to be normal.
-
-    Attributes:
-        clean_share: Tails are fitted to the smallest values alone, to this share of them: the largest may be those
-            of abnormal sessions. 1: all are known to be normal.
-        n_alike: So many of them must be near for a session to count as known.
-    """
-
-    clean_share: float
-    n_alike: int
-
-
-GIVEN_AS_NORMAL = Trust(clean_share=1.0, n_alike=1)
 
 
 @dataclass(frozen=True)
@@ -92,41 +74,46 @@ class Calibration:
             thresholds[rows] = score.threshold(alarm_rate)
         return rarities, scores, thresholds
 
+    def raised_to(self, own: ScoredSessions, alarm_rate: float) -> Calibration:
+        """The same for a network that gives these scores to the sessions that it learnt from."""
+        _, scores, _ = self.judge(own, alarm_rate)
+        of_kind = {keyed: score.raised_to(scores[own.keyed == keyed]) for keyed, score in self.scores.items()}
+        return replace(self, scores=of_kind)
 
-def calibrate(held_out: ScoredSessions, trust: Trust, *, seed: int) -> tuple[Calibration, Float64s]:
+
+def calibrate(held_out: ScoredSessions, *, n_alike: int, seed: int) -> Calibration:
     """Learn what normal sessions are like from sessions that nothing which scored them has seen.
 
     Args:
         held_out: Each scored by a network that never saw it.
-        trust: How far they are trusted to be normal.
+        n_alike: So many of them must be near for a session to count as known.
         seed: Chooses which counts to keep where there are too many.
-
-    Returns:
-        The calibration, and the score of each of these sessions, its counts judged by all the others, float64 (S,);
-        0 where there are too few of its kind to tell.
     """
-    known, novelty = KnownCounts.fit(held_out.counts, held_out.is_open, n_alike=trust.n_alike, seed=seed)
+    known, novelty = KnownCounts.fit(held_out.counts, held_out.is_open, n_alike=n_alike, seed=seed)
     usual = UsualSurprise.fit(held_out.surprise, held_out.event_ids, held_out.n_events)
     evidence = _evidence(held_out, novelty, usual)
-    scores, own = {}, np.zeros(len(held_out))
+    scores = {}
     for keyed in (True, False):
         rows = np.flatnonzero(held_out.keyed == keyed)
         if len(rows) >= LEAST_SESSIONS:
-            of_kind = {kind: values[rows] for kind, values in evidence.items()}
-            scores[keyed] = SessionScore.fit(of_kind, clean_share=trust.clean_share)
-            own[rows] = scores[keyed].score(of_kind)
-    return Calibration(known, usual, scores), own
+            scores[keyed] = SessionScore.fit({kind: values[rows] for kind, values in evidence.items()})
+    return Calibration(known, usual, scores)
 
 
 def _evidence(scored: ScoredSessions, novelty: Float64s, usual: UsualSurprise) -> dict[str, Float64s]:
-    last = scored.starts[1:] - 1
     misplacement = usual.misplacement(scored.surprise, scored.event_ids)
     return {
         "counts": novelty,
         "surprise": accumulate(scored.surprise, scored.starts, usual.drift),
         "misplacement": accumulate(misplacement, scored.starts, usual.misplacement_drift),
-        "end": np.where(scored.event_ids[last] == END, scored.surprise[last], 0.0),
+        "end": end_surprise(scored),
     }
+
+
+def end_surprise(scored: ScoredSessions) -> Float64s:
+    """Surprise of the end of each session, 0 where it has not ended, nats, float64 (S,)."""
+    last = scored.starts[1:] - 1
+    return np.where(scored.event_ids[last] == END, scored.surprise[last], 0.0)
 
 
 @dataclass(frozen=True)
@@ -171,7 +158,7 @@ def fit_detection(
     config: Config,
     n_events: int,
     *,
-    trust: Trust,
+    n_alike: int,
     workers: int,
     progress: Progress,
 ) -> Detection:
@@ -182,7 +169,8 @@ def fit_detection(
         normal: Which of them to learn from, bool (S,).
         config: Settings.
         n_events: Size of the vocabulary (V).
-        trust: How far these are trusted to be normal.
+        n_alike: So many of these must be near for a session to count as known: one where all are known to be normal,
+            more where a few may not be.
         workers: Networks trained side by side; the result is the same with any number.
         progress: Told the stage and the share done.
 
@@ -211,13 +199,14 @@ def fit_detection(
     n_folds = len(jobs) - 1 - len(others)
     scored = score_held_out(sessions, fold, [one.scorer for one in trained[:n_folds]])
     scored = scored.take(np.flatnonzero(normal))
-    calibration, _ = calibrate(scored, trust, seed=config.seed)
+    calibration = calibrate(scored, n_alike=n_alike, seed=config.seed)
     if not calibration.scores:
         raise TooFewSessionsError(_too_few(n_normal))
     final = trained[n_folds]
     by_size = {other: one.scorer for other, one in zip(others, trained[n_folds + 1 :], strict=True)}
-    hidden = final.scorer.score(sessions)
-    normal_state = hidden.hidden_state[hidden.pair[normal[hidden.session]]].astype(np.float64).mean(axis=0)
+    own = final.scorer.score(sessions).take(np.flatnonzero(normal))
+    calibration = calibration.raised_to(own, config.detection.alarm_rate)
+    normal_state = own.hidden_state[own.pair].astype(np.float64).mean(axis=0)
     return Detection(final.scorer, by_size, calibration, final.state, final.reports, normal_state)
 
 

@@ -7,21 +7,23 @@ import numpy.typing as npt
 
 from enhanced_deeplog.config import Config
 from enhanced_deeplog.cross_fit import Progress, fold_trainings, folds, score_held_out, train_all
-from enhanced_deeplog.detection import LEAST_SESSIONS, Trust, calibrate
+from enhanced_deeplog.detection import LEAST_SESSIONS, end_surprise
+from enhanced_deeplog.learning.anomaly_score import SessionScore
+from enhanced_deeplog.learning.features import ScoredSessions
+from enhanced_deeplog.learning.known_counts import KnownCounts
+from enhanced_deeplog.learning.surprise import rare_surprise
 from enhanced_deeplog.logs.sessions import Sessions
 
-__all__ = ["PRESUMED_NORMAL", "presume_normal"]
+__all__ = ["LEAST_ALIKE", "presume_normal"]
 
 Bools = npt.NDArray[np.bool_]
+Float64s = npt.NDArray[np.float64]
 
 # What only one session in a thousand should look like is not learnt from; see docs/decisions.md, Detection.
 _PRESUMED_RARITY = float(np.log(1000.0))
 _CLEAN_SHARE = 0.9  # of a log of unknown content
 _ALIKE_SHARE = 0.01  # what one session in a hundred looks like is usual, even if all of them should be abnormal
-_LEAST_ALIKE = 5  # no fewer sessions make a class, either
-
-# Of what is presumed normal, the odd end was cut off, and a few abnormal sessions are still in it.
-PRESUMED_NORMAL = Trust(clean_share=0.95, n_alike=_LEAST_ALIKE)
+LEAST_ALIKE = 5  # no fewer sessions make a class, either; a few abnormal ones may be left in what is presumed normal
 
 
 def presume_normal(sessions: Sessions, config: Config, n_events: int, *, workers: int, progress: Progress) -> Bools:
@@ -49,8 +51,18 @@ def presume_normal(sessions: Sessions, config: Config, n_events: int, *, workers
     presumed = everything.copy()
     for keyed in (True, False):  # what a hundred sessions are is asked of each population by itself
         rows = np.flatnonzero(scored.keyed == keyed)
-        trust = Trust(_CLEAN_SHARE, max(round(len(rows) * _ALIKE_SHARE), _LEAST_ALIKE))
         if len(rows) >= LEAST_SESSIONS:
-            _, scores = calibrate(scored.take(rows), trust, seed=config.seed)
-            presumed[rows] = scores < _PRESUMED_RARITY
+            presumed[rows] = _rarity(scored.take(rows), config.seed) < _PRESUMED_RARITY
     return presumed
+
+
+def _rarity(scored: ScoredSessions, seed: int) -> Float64s:
+    """How rare each session looks among these, the odd end of which may be abnormal, nats, float64 (S,)."""
+    n_alike = max(round(len(scored) * _ALIKE_SHARE), LEAST_ALIKE)
+    _, novelty = KnownCounts.fit(scored.counts, scored.is_open, n_alike=n_alike, seed=seed)
+    evidence = {
+        "counts": novelty,
+        "rare surprise": rare_surprise(scored.surprise, scored.event_ids, scored.starts, scored.n_events),
+        "end": end_surprise(scored),
+    }
+    return SessionScore.fit(evidence, clean_share=_CLEAN_SHARE).score(evidence)

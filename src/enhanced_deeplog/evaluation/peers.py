@@ -155,7 +155,8 @@ def pca(given: PeerInput) -> PeerVerdicts:
     from sklearn.decomposition import PCA
 
     training, judged = _counts(given.training, given.n_events), _counts(given.judged, given.n_events)
-    weight = np.log(len(training) / np.maximum((training > 0).sum(axis=0), 1))
+    # One session more than there are, so that an event which all have keeps a little weight.
+    weight = np.log((len(training) + 1) / np.maximum((training > 0).sum(axis=0), 1))
     components = PCA(n_components=_PCA_VARIANCE, svd_solver="full").fit(training * weight)
 
     def left(counts: Float64s) -> Float64s:
@@ -199,4 +200,5 @@ def _whole_windows(sequence: Int64s) -> Int64s:
     """Windows of which nothing is padding, and what followed each, int64 (N, W + 1)."""
     if len(sequence) <= _WINDOW_SIZE:
         return np.zeros((0, _WINDOW_SIZE + 1), dtype=np.int64)
-    return np.lib.stride_tricks.sliding_window_view(sequence, _WINDOW_SIZE + 1)
+    # A copy: a view can't be written to, and torch warns of that.
+    return np.lib.stride_tricks.sliding_window_view(sequence, _WINDOW_SIZE + 1).copy()

@@ -6,7 +6,7 @@ Each kind of evidence becomes a rarity among normal sessions; the rarest one spe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class SessionScore:
     Attributes:
         tails: Rarity of each kind of evidence.
         combined: Rarity of the rarest kind.
-        largest: The largest scores of the normal sessions, descending, float64 (at most 1000,).
+        largest: The largest scores that normal sessions had, descending, float64 (at most 1000,).
         n_normal: How many normal sessions there were.
     """
 
@@ -45,15 +45,24 @@ class SessionScore:
         """Calibrate on sessions that nothing that scores them has seen.
 
         Args:
-            evidence: Each kind of `EVIDENCE`, float64 (S,).
+            evidence: Each kind of it, float64 (S,).
             clean_share: Share of the sessions taken to be normal; 1 where all are known to be.
         """
-        tails = {kind: _fit_tail(evidence[kind], clean_share) for kind in EVIDENCE}
-        rarest = np.max([tails[kind].rarity(evidence[kind]) for kind in EVIDENCE], axis=0)
+        tails = {kind: _fit_tail(values, clean_share) for kind, values in evidence.items()}
+        rarest = np.max([tail.rarity(evidence[kind]) for kind, tail in tails.items()], axis=0)
         combined = _fit_tail(rarest, clean_share)
         # Where abnormal sessions may be among them, the largest scores contradict nothing.
         scores = np.sort(combined.rarity(rarest))[::-1] if clean_share == 1.0 else np.zeros(0)
         return cls(tails, combined, scores[:_N_LARGEST].copy(), len(rarest))
+
+    def raised_to(self, scores: Float64s) -> SessionScore:
+        """The same, where the network that will judge has given these scores to sessions it learnt from.
+
+        Networks that learnt almost the same still differ a little; where all normal sessions are much alike, a little
+        is all there is. What the judging network says of its own sessions must raise no more alarms than are asked for.
+        """
+        own = np.sort(scores)[::-1][: len(self.largest)]
+        return replace(self, largest=np.maximum(self.largest[: len(own)], own))
 
     def threshold(self, alarm_rate: float) -> float:
         """The score above which a session is abnormal.
@@ -66,8 +75,8 @@ class SessionScore:
         return max(float(-np.log(alarm_rate)), seen)
 
     def rarities(self, evidence: Mapping[str, Float64s]) -> Float64s:
-        """Rarity of each kind of evidence, float64 (S, 4), nats."""
-        return np.stack([self.tails[kind].rarity(evidence[kind]) for kind in EVIDENCE], axis=1)
+        """Rarity of each kind of evidence, float64 (S, E), nats."""
+        return np.stack([tail.rarity(evidence[kind]) for kind, tail in self.tails.items()], axis=1)
 
     def score(self, evidence: Mapping[str, Float64s]) -> Float64s:
         """One normal session in exp(score) is at least this odd, float64 (S,)."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["UsualSurprise", "accumulate"]
+__all__ = ["UsualSurprise", "accumulate", "rare_surprise"]
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -91,3 +91,45 @@ def accumulate(values: Float64s, starts: Int64s, drift: float) -> Float64s:
         current[running] = np.maximum(0.0, current[running] + values[starts[running] + step] - drift)
         best[running] = np.maximum(best[running], current[running])
     return best
+
+
+_USUAL_RARITY = 3.0  # nats: what one session in twenty shows of an event is usual
+_SAME = 0.05  # surprises that differ by less are the same, nats: so much do networks differ that learnt the same
+
+
+def rare_surprise(surprise: Float64s, event_ids: Int64s, starts: Int64s, n_events: int) -> Float64s:
+    """How rare it is among these sessions that events surprise as they do in one of them.
+
+    Each event of the session is asked in what share of all sessions it was there and surprised as much; the rarity of
+    that, -log of the share, adds up over the events as far as it is more than usual. An event that often surprises
+    a lot, because several things go on at once and their order means nothing, then says little.
+
+    Args:
+        surprise: Of all events, nats, float64 (M,).
+        event_ids: int64 (M,).
+        starts: Where each session begins, int64 (S + 1,).
+        n_events: Size of the vocabulary (V).
+
+    Returns:
+        float64 (S,), nats.
+
+    Example:
+        >>> starts = np.arange(101) * 2
+        >>> event_ids = np.tile([3, 4], 100)
+        >>> surprise = np.where(np.arange(200) == 11, 5.0, 1.0)
+        >>> rare_surprise(surprise, event_ids, starts, 5).nonzero()[0].tolist()
+        [5]
+    """
+    n_sessions = len(starts) - 1
+    session = np.repeat(np.arange(n_sessions), np.diff(starts))
+    # The largest surprise of each event in each session, by event and then by size.
+    order = np.lexsort((-surprise, event_ids, session))
+    first = np.flatnonzero(np.diff(session[order] * n_events + event_ids[order], prepend=-1))
+    session, event_ids, surprise = session[order][first], event_ids[order][first], surprise[order][first]
+    rare = np.zeros(n_sessions)
+    for event in np.unique(event_ids):
+        has = event_ids == event
+        values = surprise[has]
+        n_as_much = len(values) - np.searchsorted(np.sort(values), values - _SAME, side="left")
+        rare[session[has]] += np.maximum(np.log(n_sessions / n_as_much) - _USUAL_RARITY, 0.0)
+    return rare
