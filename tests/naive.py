@@ -239,3 +239,20 @@ def naive_silhouette(points: Float64s, labels: Int64s) -> float:
         a, b = float(np.mean(own)), min(float(np.mean(d)) for d in distances.values())
         values.append((b - a) / max(a, b))
     return float(np.mean(values))
+
+
+def naive_rare_surprise(sessions: list[list[tuple[int, float]]]) -> list[float]:
+    """Of (event, surprise) in each session, every one compared with every other session."""
+
+    def largest(session: list[tuple[int, float]], event: int) -> float:
+        return max((surprise for e, surprise in session if e == event), default=-math.inf)
+
+    found = []
+    for session in sessions:
+        total = 0.0
+        for event in {event for event, _ in session}:
+            own = largest(session, event)
+            n_as_much = sum(largest(other, event) >= own - 0.05 for other in sessions)
+            total += max(math.log(len(sessions) / n_as_much) - 3.0, 0.0)
+        found.append(total)
+    return found

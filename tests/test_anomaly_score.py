@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enhanced_deeplog.learning.anomaly_score import EVIDENCE, SessionScore
-from enhanced_deeplog.learning.calibration import most_expected
+from enhanced_deeplog.learning.calibration import CleanPart, most_expected
 
 
 def exponential(n: int, seed: int) -> dict[str, np.ndarray]:
@@ -57,7 +57,15 @@ def test_a_contaminated_log_still_shows_its_anomalies() -> None:
     evidence = exponential(2000, seed=0)
     odd = {kind: np.concatenate([values, np.full(200, 60.0)]) for kind, values in evidence.items()}
     trusting = SessionScore.fit(odd)
-    wary = SessionScore.fit(odd, clean_share=0.85)
+    wary = SessionScore.fit(odd, CleanPart(0.85, 0.8, 0.95))
     one = {kind: np.array([60.0]) for kind in EVIDENCE}
     assert trusting.score(one)[0] < np.log(100)
     assert wary.score(one)[0] > np.log(1000)
+
+
+def test_what_the_judging_network_says_of_its_own_sessions_raises_no_more_alarms_than_asked() -> None:
+    score = SessionScore.fit({kind: np.full(300, 0.3) for kind in EVIDENCE})
+    own = np.where(np.arange(300) < 120, 9.0, 0.1)  # it finds 120 of them odd, which other networks did not
+    assert score.threshold(0.01) < 9.0
+    assert not (own > score.raised_to(own).threshold(0.01)).any()
+    assert score.raised_to(np.zeros(300)).threshold(0.01) == score.threshold(0.01)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enhanced_deeplog.learning.surprise import UsualSurprise, accumulate
-from naive import naive_accumulated
+from enhanced_deeplog.learning.surprise import UsualSurprise, accumulate, rare_surprise
+from naive import naive_accumulated, naive_rare_surprise
 
 surprises = st.lists(st.lists(st.integers(0, 12).map(lambda i: i / 2), min_size=1, max_size=12), min_size=1, max_size=8)
 
@@ -56,3 +56,33 @@ def test_what_an_event_may_have_is_mean_and_standard_deviation() -> None:
     usual = UsualSurprise.fit(np.array([1.0, 3.0]), np.array([3, 3]), n_events=4)
     assert usual.drift == pytest.approx(3.0)
     assert usual.misplacement_drift == pytest.approx(3.0 - usual.by_event[3])
+
+
+# --- Surprise that is rare among sessions -------------------------------------------------------------------
+
+some_sessions = st.lists(
+    st.lists(st.tuples(st.integers(2, 5), st.integers(0, 12).map(lambda i: i / 2)), min_size=1, max_size=8),
+    min_size=30,
+    max_size=60,
+)
+
+
+@given(some_sessions)
+@settings(deadline=None, max_examples=40)
+def test_rare_surprise_is_that_of_comparing_every_session_with_every_other(
+    sessions: list[list[tuple[int, float]]],
+) -> None:
+    values, starts = laid_out([[surprise for _, surprise in session] for session in sessions])
+    event_ids = np.array([event for session in sessions for event, _ in session])
+    found = rare_surprise(values, event_ids, starts, n_events=6)
+    assert found.tolist() == pytest.approx(naive_rare_surprise(sessions))
+
+
+def test_an_event_that_often_surprises_says_less_than_one_that_never_does() -> None:
+    rng = np.random.default_rng(0)
+    starts, event_ids = np.arange(0, 2001, 2), np.tile([3, 4], 1000)
+    surprise = np.where(event_ids == 3, rng.uniform(0, 6, 2000), rng.uniform(0, 0.2, 2000))
+    surprise[0], surprise[3] = 5.9, 5.9  # session 0 by the event that often does, session 1 by the other
+    rare = rare_surprise(surprise, event_ids, starts, n_events=5)
+    assert rare[1] > rare[0]
+    assert rare[1] == rare.max()

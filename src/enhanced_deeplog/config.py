@@ -59,9 +59,9 @@ class LearningConfig(_Section):
     num_layers: int = Field(2, ge=1)
     dropout: float = Field(0.2, ge=0, lt=1)
     batch_size: int = Field(128, ge=1)
-    learning_rate: float = Field(0.003, gt=0)
+    learning_rate: float = Field(0.005, gt=0)
     epochs: int = Field(25, ge=1)  # at most so many; early stopping usually comes first
-    draws_per_epoch: int = Field(4096, ge=1)  # windows drawn in an epoch, at most
+    draws_per_epoch: int = Field(2048, ge=1)  # windows drawn in an epoch, at most
     early_stopping_patience: int = Field(6, ge=1)  # epochs without a better held-out loss
     validation_share: float = Field(0.2, gt=0, lt=1)  # sessions held out of training to stop it
 

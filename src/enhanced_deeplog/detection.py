@@ -15,15 +15,19 @@ from enhanced_deeplog.cross_fit import Progress, Training, fold_trainings, folds
 from enhanced_deeplog.errors import TooFewSessionsError
 from enhanced_deeplog.events import END
 from enhanced_deeplog.learning.anomaly_score import EVIDENCE, SessionScore
+from enhanced_deeplog.learning.calibration import CleanPart
 from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.learning.known_counts import KnownCounts
 from enhanced_deeplog.learning.surprise import UsualSurprise, accumulate
 from enhanced_deeplog.logs.sessions import Sessions
+from enhanced_deeplog.scorecard import DamageFound, scorecard
 
 __all__ = [
+    "GIVEN_AS_NORMAL",
     "LEAST_SESSIONS",
     "Calibration",
     "Detection",
+    "Trust",
     "calibrate",
     "end_surprise",
     "fit_detection",
@@ -33,6 +37,23 @@ Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 LEAST_SESSIONS = 20  # normal sessions without which no rate of false alarms can be told
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far the sessions that normal behaviour is learnt from are trusted to be normal.
+
+    Attributes:
+        n_alike: So many of them must be near for a session to count as known: one where all are known to be normal,
+            more where a few may not be.
+        clean: Which values of their evidence to trust; None: all.
+    """
+
+    n_alike: int
+    clean: CleanPart | None
+
+
+GIVEN_AS_NORMAL = Trust(n_alike=1, clean=None)
 
 
 @dataclass(frozen=True)
@@ -81,22 +102,23 @@ class Calibration:
         return replace(self, scores=of_kind)
 
 
-def calibrate(held_out: ScoredSessions, *, n_alike: int, seed: int) -> Calibration:
+def calibrate(held_out: ScoredSessions, trust: Trust, *, seed: int) -> Calibration:
     """Learn what normal sessions are like from sessions that nothing which scored them has seen.
 
     Args:
         held_out: Each scored by a network that never saw it.
-        n_alike: So many of them must be near for a session to count as known.
+        trust: How far these sessions are trusted to be normal.
         seed: Chooses which counts to keep where there are too many.
     """
-    known, novelty = KnownCounts.fit(held_out.counts, held_out.is_open, n_alike=n_alike, seed=seed)
+    known, novelty = KnownCounts.fit(held_out.counts, held_out.is_open, n_alike=trust.n_alike, seed=seed)
     usual = UsualSurprise.fit(held_out.surprise, held_out.event_ids, held_out.n_events)
     evidence = _evidence(held_out, novelty, usual)
     scores = {}
     for keyed in (True, False):
         rows = np.flatnonzero(held_out.keyed == keyed)
         if len(rows) >= LEAST_SESSIONS:
-            scores[keyed] = SessionScore.fit({kind: values[rows] for kind, values in evidence.items()})
+            of_kind = {kind: values[rows] for kind, values in evidence.items()}
+            scores[keyed] = SessionScore.fit(of_kind, trust.clean)
     return Calibration(known, usual, scores)
 
 
@@ -127,6 +149,7 @@ class Detection:
         state: Weights of the base model, for the bundle.
         reports: Loss of each epoch of the final training.
         normal_state: Mean hidden state of normal windows, float64 (H,).
+        scorecard: What share of damaged normal sessions is found; empty in a loaded model, whose summary has it.
     """
 
     scorer: BaseScorer
@@ -135,6 +158,7 @@ class Detection:
     state: Mapping[str, npt.NDArray[Any]]
     reports: list[Any]
     normal_state: Float64s
+    scorecard: tuple[DamageFound, ...] = ()
 
     @property
     def drift(self) -> float:
@@ -158,7 +182,7 @@ def fit_detection(
     config: Config,
     n_events: int,
     *,
-    n_alike: int,
+    trust: Trust,
     workers: int,
     progress: Progress,
 ) -> Detection:
@@ -169,8 +193,7 @@ def fit_detection(
         normal: Which of them to learn from, bool (S,).
         config: Settings.
         n_events: Size of the vocabulary (V).
-        n_alike: So many of these must be near for a session to count as known: one where all are known to be normal,
-            more where a few may not be.
+        trust: How far these are trusted to be normal.
         workers: Networks trained side by side; the result is the same with any number.
         progress: Told the stage and the share done.
 
@@ -197,9 +220,10 @@ def fit_detection(
         stage="learning normal behaviour",
     )
     n_folds = len(jobs) - 1 - len(others)
-    scored = score_held_out(sessions, fold, [one.scorer for one in trained[:n_folds]])
+    fold_scorers = [one.scorer for one in trained[:n_folds]]
+    scored = score_held_out(sessions, fold, fold_scorers)
     scored = scored.take(np.flatnonzero(normal))
-    calibration = calibrate(scored, n_alike=n_alike, seed=config.seed)
+    calibration = calibrate(scored, trust, seed=config.seed)
     if not calibration.scores:
         raise TooFewSessionsError(_too_few(n_normal))
     final = trained[n_folds]
@@ -207,7 +231,13 @@ def fit_detection(
     own = final.scorer.score(sessions).take(np.flatnonzero(normal))
     calibration = calibration.raised_to(own, config.detection.alarm_rate)
     normal_state = own.hidden_state[own.pair].astype(np.float64).mean(axis=0)
-    return Detection(final.scorer, by_size, calibration, final.state, final.reports, normal_state)
+
+    def is_abnormal(damaged: Sessions, scorer: BaseScorer) -> Bools:
+        _, scores, thresholds = calibration.judge(scorer.score(damaged), config.detection.alarm_rate)
+        return np.asarray(scores > thresholds)
+
+    found = scorecard(sessions, fold, fold_scorers, is_abnormal, seed=config.seed)
+    return Detection(final.scorer, by_size, calibration, final.state, final.reports, normal_state, found)
 
 
 def _too_few(n_normal: int) -> str:

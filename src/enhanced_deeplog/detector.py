@@ -13,7 +13,7 @@ import polars as pl
 
 from enhanced_deeplog.config import Config
 from enhanced_deeplog.cross_fit import Progress
-from enhanced_deeplog.detection import fit_detection
+from enhanced_deeplog.detection import GIVEN_AS_NORMAL, fit_detection
 from enhanced_deeplog.discovery import fit_kinds
 from enhanced_deeplog.errors import SessionError, UsageError
 from enhanced_deeplog.events import EventVocabulary
@@ -25,7 +25,7 @@ from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.session_rules import choose_rules
 from enhanced_deeplog.logs.sessions import PauseLimits, Sessions, split_into_sessions, stream_pauses
 from enhanced_deeplog.model_parts import ModelParts, parts_of, restore
-from enhanced_deeplog.presumption import LEAST_ALIKE, presume_normal
+from enhanced_deeplog.presumption import PRESUMED_NORMAL, presume_normal
 from enhanced_deeplog.summary import summarise
 from enhanced_deeplog.verdicts import Verdicts
 
@@ -86,18 +86,18 @@ class EnhancedDeepLog:
 
         # Stage 1: normal behaviour, and how rare normal sessions look.
         if normal is not None:
-            usual, n_alike = np.ones(len(learnt_from), dtype=np.bool_), 1
+            usual, trust = np.ones(len(learnt_from), dtype=np.bool_), GIVEN_AS_NORMAL
         else:
             usual = presume_normal(
                 learnt_from, self.config, len(self.vocabulary), workers=workers, progress=self._report
             )
-            n_alike = LEAST_ALIKE
+            trust = PRESUMED_NORMAL
         self.detection = fit_detection(
             learnt_from,
             usual,
             self.config,
             len(self.vocabulary),
-            n_alike=n_alike,
+            trust=trust,
             workers=workers,
             progress=self._report,
         )

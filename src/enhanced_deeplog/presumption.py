@@ -7,23 +7,27 @@ import numpy.typing as npt
 
 from enhanced_deeplog.config import Config
 from enhanced_deeplog.cross_fit import Progress, fold_trainings, folds, score_held_out, train_all
-from enhanced_deeplog.detection import LEAST_SESSIONS, end_surprise
+from enhanced_deeplog.detection import LEAST_SESSIONS, Trust, end_surprise
 from enhanced_deeplog.learning.anomaly_score import SessionScore
+from enhanced_deeplog.learning.calibration import CleanPart
 from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.learning.known_counts import KnownCounts
 from enhanced_deeplog.learning.surprise import rare_surprise
 from enhanced_deeplog.logs.sessions import Sessions
 
-__all__ = ["LEAST_ALIKE", "presume_normal"]
+__all__ = ["PRESUMED_NORMAL", "presume_normal"]
 
 Bools = npt.NDArray[np.bool_]
 Float64s = npt.NDArray[np.float64]
 
 # What only one session in a thousand should look like is not learnt from; see docs/decisions.md, Detection.
 _PRESUMED_RARITY = float(np.log(1000.0))
-_CLEAN_SHARE = 0.9  # of a log of unknown content
+_UNKNOWN_CONTENT = CleanPart(share=0.9, start=0.8, end=0.95)  # up to a tenth of a log may be abnormal
 _ALIKE_SHARE = 0.01  # what one session in a hundred looks like is usual, even if all of them should be abnormal
-LEAST_ALIKE = 5  # no fewer sessions make a class, either; a few abnormal ones may be left in what is presumed normal
+_LEAST_ALIKE = 5  # no fewer sessions make a class, either
+
+# The odd end has been cut off; one session in a hundred that is left may still be abnormal.
+PRESUMED_NORMAL = Trust(n_alike=_LEAST_ALIKE, clean=CleanPart(share=1.0, start=0.9, end=0.98))
 
 
 def presume_normal(sessions: Sessions, config: Config, n_events: int, *, workers: int, progress: Progress) -> Bools:
@@ -58,11 +62,11 @@ def presume_normal(sessions: Sessions, config: Config, n_events: int, *, workers
 
 def _rarity(scored: ScoredSessions, seed: int) -> Float64s:
     """How rare each session looks among these, the odd end of which may be abnormal, nats, float64 (S,)."""
-    n_alike = max(round(len(scored) * _ALIKE_SHARE), LEAST_ALIKE)
+    n_alike = max(round(len(scored) * _ALIKE_SHARE), _LEAST_ALIKE)
     _, novelty = KnownCounts.fit(scored.counts, scored.is_open, n_alike=n_alike, seed=seed)
     evidence = {
         "counts": novelty,
         "rare surprise": rare_surprise(scored.surprise, scored.event_ids, scored.starts, scored.n_events),
         "end": end_surprise(scored),
     }
-    return SessionScore.fit(evidence, clean_share=_CLEAN_SHARE).score(evidence)
+    return SessionScore.fit(evidence, _UNKNOWN_CONTENT).score(evidence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from enhanced_deeplog.detector import EnhancedDeepLog
 
 __all__ = ["summarise"]
+
+_LEAST_SPAN_S = 60.0  # a log shorter than that says nothing about a day
 
 
 def summarise(
@@ -55,6 +58,8 @@ def summarise(
         "threshold": threshold,
         "alarm_rate": model.config.detection.alarm_rate,
         "alarm_rate_interval": list(score.combined.interval(threshold)),
+        "sessions_a_day": _sessions_a_day(learnt_from),
+        "scorecard": [found.to_json() for found in detection.scorecard],
         "epochs": len(detection.reports),
         "losses": [[r.epoch, r.loss, r.validation_loss] for r in detection.reports],
         "n_abnormal": kinds.n_abnormal,
@@ -65,6 +70,16 @@ def summarise(
         ],
         "notes": _notes(model, mixed, float(without_key)),
     }
+
+
+def _sessions_a_day(sessions: Sessions) -> float | None:
+    """At the rate of the log; None where it has no time, or too little of it to tell."""
+    times = sessions.records["timestamp"]
+    first, last = times.min(), times.max()
+    if not isinstance(first, datetime) or not isinstance(last, datetime):
+        return None
+    days = (last - first).total_seconds() / 86_400
+    return len(sessions) / days if days * 86_400 >= _LEAST_SPAN_S else None
 
 
 def _notes(model: EnhancedDeepLog, mixed: Sessions | None, without_key: float) -> list[str]:

@@ -28,6 +28,9 @@ def learnt_screen(summary: Mapping[str, Any], classes: Sequence[AnomalyClass]) -
     for name, value in _facts(summary):
         facts.add_row(Text(f"  {name}", "dim"), shown(value))
     yield facts
+    if summary.get("scorecard"):  # a bundle of an earlier version has none
+        yield Text("\nDoes it work here: normal sessions damaged in known ways, and what share was found", "bold")
+        yield _scorecard(summary["scorecard"])
     if summary["class_number_curve"]:
         yield Text("\nNumber of kinds: how well the findings fall into so many", "bold")
         yield _curve(summary["class_number_curve"], int(summary["clustering"]["n_clusters"]))
@@ -60,6 +63,10 @@ def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"{_per_10_000(high)}, as far as the log can tell"
         ),
     )
+    if summary.get("sessions_a_day"):
+        a_day = [summary["sessions_a_day"] * alarms for alarms in (summary["alarm_rate"], low, high)]
+        mean, least, most = (_few(alarms) for alarms in a_day)
+        yield "", f"at the rate of this log {mean} a day; {least} to {most} with 95 %"
     losses = summary["losses"]
     if losses:
         yield "base model", f"{summary['epochs']} epochs, held-out loss {min(loss[2] for loss in losses):.3f}"
@@ -72,8 +79,20 @@ def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _per_10_000(rate: float) -> str:
-    n = 10_000 * rate
+    return _few(10_000 * rate)
+
+
+def _few(n: float) -> str:
     return f"{n:,.0f}" if n >= 10 else f"{n:.2g}"
+
+
+def _scorecard(rows: Sequence[Mapping[str, Any]]) -> Table:
+    damages = list(dict.fromkeys(row["damage"] for row in rows))
+    made = table("service", *(f">{damage}" for damage in damages))
+    for service in dict.fromkeys(row["service"] for row in rows):
+        found = {row["damage"]: share(row["share"]) for row in rows if row["service"] == service}
+        made.add_row(shown(service or "all"), *(found.get(damage, "") for damage in damages))
+    return made
 
 
 def _curve(rows: Sequence[Sequence[float]], n_chosen: int) -> Table:

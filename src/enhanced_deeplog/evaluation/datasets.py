@@ -317,6 +317,7 @@ DATASETS = {
             ),
         ),
         Dataset("synthetic", "sessions of three known kinds of anomaly, made from a seed", "MIT", "this project", ()),
+        Dataset("service", "logs of a simulated order service with known faults", "MIT", "this project", ()),
         Dataset(
             "parsing",
             "LogHub-2k: 2,000 messages of each of ten systems with their true templates",

@@ -19,7 +19,7 @@ class Figure:
     """One figure.
 
     Attributes:
-        number: Of the goal it belongs to.
+        number: Of the goal it belongs to; 0 for those beside the goals.
         about: What it says.
         protocol: Whose rows it is read from.
         read: From our rows of one seed to the figure; None where they don't tell.
@@ -180,8 +180,10 @@ FIGURES = (
             smaller_is_better=True,
             within=0.5,
         )
-        for protocol in ("hdfs/random", "hdfs/time", "hdfs/unlabelled", _SEQUENCES)
+        for protocol in ("hdfs/random", "hdfs/time", "hdfs/unlabelled", _SEQUENCES, "service/unseen")
     ),
+    Figure(0, "simulated service, without labels: ARI", "service", _at("kinds.ari"), 0.85, 0.95),
+    Figure(0, "simulated service, another log: F1", "service/unseen", _at("detection.f1"), 0.85, 0.95),
     Figure(12, "LogHub 2k, ten systems: grouping accuracy", "parsing", _over_rows("ga", _mean), 0.90, 0.95),
     Figure(12, "LogHub 2k, ten systems: F1 of groups", "parsing", _over_rows("fga", _mean), 0.85, 0.90),
 )

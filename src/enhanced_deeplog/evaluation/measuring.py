@@ -95,6 +95,8 @@ def measure_detection(split: Split, config: Config, progress: Progress) -> list[
             "classify_s": classify_s,
         }
     ]
+    if len(set(judged.types[truth].tolist())) > 1:
+        rows[0]["kinds"] = kind_measures(judged.types, judged.classes)
     peers = [{"system": name, **_detection(truth, one.found, one.scores, distinct)} for name, one in told.items()]
     return rows + peers
 
@@ -150,6 +152,8 @@ def measure_kinds(split: Split, config: Config, progress: Progress) -> list[Row]
         )
     ]
     rows[0]["fit_s"] = fit_s
+    if not judged.is_abnormal.all():
+        rows[0]["detection"] = detection_measures(judged.is_abnormal, judged.found, judged.scores)
     return rows
 
 

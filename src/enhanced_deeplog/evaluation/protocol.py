@@ -122,6 +122,20 @@ PROTOCOLS = {
             splits.synthetic_unseen,
             measure_unseen,
         ),
+        Protocol(
+            "service",
+            "service",
+            "kinds of fault of a simulated service, without labels, among the sessions that were learnt from",
+            splits.service,
+            measure_kinds,
+        ),
+        Protocol(
+            "service/unseen",
+            "service",
+            "detection and kinds in another log of that service",
+            splits.service_unseen,
+            measure_detection,
+        ),
         Protocol("parsing", "parsing", "grouping of messages by template, one setting for all systems", None, None),
     )
 }

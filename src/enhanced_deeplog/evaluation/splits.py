@@ -11,6 +11,7 @@ import numpy as np
 from enhanced_deeplog.evaluation.datasets import HdfsBlocks, HdfsSequences, NovaLogs
 from enhanced_deeplog.evaluation.synthetic import KINDS, make_benchmark
 from enhanced_deeplog.logs.records import LogRecords
+from enhanced_deeplog.simulator import simulate
 
 __all__ = [
     "Split",
@@ -20,6 +21,8 @@ __all__ = [
     "hdfs_types",
     "hdfs_types_unseen",
     "nova_halves",
+    "service",
+    "service_unseen",
     "synthetic",
     "synthetic_unseen",
 ]
@@ -152,3 +155,21 @@ def nova_halves(folder: Path, seed: int) -> Split:
         truth |= dict.fromkeys(instances, fault)
     mixed, judged = (LogRecords.from_lines(part, session_key="instance") for part in parts)
     return Split(mixed, None, judged, truth)
+
+
+def service(_folder: Path, seed: int) -> Split:
+    """A simulated order service, learnt from as it is and then judged itself."""
+    records, truth = _service_log(seed)
+    return Split(records, None, records, truth)
+
+
+def service_unseen(_folder: Path, seed: int) -> Split:
+    """The same, and another log of that service to judge."""
+    records, _ = _service_log(seed)
+    judged, truth = _service_log(seed + 1000)
+    return Split(records, None, judged, truth)
+
+
+def _service_log(seed: int) -> tuple[LogRecords, dict[str, str]]:
+    made = simulate(seed=seed)
+    return LogRecords.from_lines(made.lines), {key: made.faults.get(key, "") for key in made.session_keys}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from enhanced_deeplog.learning.calibration import Tail, most_expected
+from enhanced_deeplog.learning.calibration import CleanPart, Tail, most_expected
 
 __all__ = ["EVIDENCE", "SessionScore"]
 
@@ -41,18 +41,18 @@ class SessionScore:
     n_normal: int
 
     @classmethod
-    def fit(cls, evidence: Mapping[str, Float64s], *, clean_share: float = 1.0) -> SessionScore:
+    def fit(cls, evidence: Mapping[str, Float64s], clean: CleanPart | None = None) -> SessionScore:
         """Calibrate on sessions that nothing that scores them has seen.
 
         Args:
             evidence: Each kind of it, float64 (S,).
-            clean_share: Share of the sessions taken to be normal; 1 where all are known to be.
+            clean: Which of the values to trust; None where all sessions are known to be normal.
         """
-        tails = {kind: _fit_tail(values, clean_share) for kind, values in evidence.items()}
+        tails = {kind: _fit_tail(values, clean) for kind, values in evidence.items()}
         rarest = np.max([tail.rarity(evidence[kind]) for kind, tail in tails.items()], axis=0)
-        combined = _fit_tail(rarest, clean_share)
+        combined = _fit_tail(rarest, clean)
         # Where abnormal sessions may be among them, the largest scores contradict nothing.
-        scores = np.sort(combined.rarity(rarest))[::-1] if clean_share == 1.0 else np.zeros(0)
+        scores = np.sort(combined.rarity(rarest))[::-1] if clean is None else np.zeros(0)
         return cls(tails, combined, scores[:_N_LARGEST].copy(), len(rarest))
 
     def raised_to(self, scores: Float64s) -> SessionScore:
@@ -99,7 +99,7 @@ class SessionScore:
         return cls(tails, Tail.from_json(data["combined"]), largest, int(data["n_normal"]))
 
 
-def _fit_tail(values: Float64s, clean_share: float) -> Tail:
-    if clean_share < 1.0:
-        return Tail.fit_contaminated(values, least_scale=_LEAST_SCALE, clean_share=clean_share)
+def _fit_tail(values: Float64s, clean: CleanPart | None) -> Tail:
+    if clean is not None:
+        return Tail.fit_contaminated(values, clean, least_scale=_LEAST_SCALE)
     return Tail.fit(values, least_scale=_LEAST_SCALE)

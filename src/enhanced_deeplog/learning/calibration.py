@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["N_QUANTILES", "Tail", "expected_calibration_error", "fit_temperature", "most_expected"]
+__all__ = ["N_QUANTILES", "CleanPart", "Tail", "expected_calibration_error", "fit_temperature", "most_expected"]
 
 Float64s = npt.NDArray[np.float64]
 
@@ -20,6 +20,21 @@ _TRIMMED = 0.1
 _TRIMMED_VARIANCE = 1.25  # of a scale from a trimmed mean, over that from all values; 20,000 samples of 20 and of 56
 # Mean of an exponential variable of scale 1 without its largest tenth.
 _TRIMMED_MEAN = 1.0 - _TRIMMED / (1.0 - _TRIMMED) * float(np.log(1.0 / _TRIMMED))
+
+
+@dataclass(frozen=True)
+class CleanPart:
+    """What a tail is fitted to where some of the largest values may not be those of normal sessions.
+
+    Attributes:
+        share: So many of the values, smallest first, are taken to be all that normal sessions have.
+        start: Quantile of these at which the tail begins.
+        end: Quantile of these up to which they tell how the tail goes on; nothing above it does.
+    """
+
+    share: float
+    start: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -75,23 +90,23 @@ class Tail:
         return cls(_quantiles(ordered), start, at_start, n_tail / len(ordered), scale, n_tail, seen, seen_rarity)
 
     @classmethod
-    def fit_contaminated(cls, values: Float64s, *, least_scale: float, clean_share: float) -> Tail:
+    def fit_contaminated(cls, values: Float64s, clean: CleanPart, *, least_scale: float) -> Tail:
         """Fit the tail where some of the largest values are not those of normal sessions.
 
         The scale follows from two quantiles below the contamination, and from nothing above it.
 
         Args:
             values: float64 (S,).
+            clean: Which of them to trust.
             least_scale: As for `fit`.
-            clean_share: Share of the values, smallest first, that are taken to be normal.
         """
         ordered = np.sort(values)
-        ordered = ordered[: max(int(np.ceil(len(ordered) * clean_share)), 2)]
-        # Of the clean values, the upper fifth: its first three quarters give the scale, exp(-x/scale) = 1/4 there.
-        start, end = np.quantile(ordered, [0.8, 0.95])
-        scale = max(float(end - start) / float(np.log(4.0)), least_scale)
-        n_tail, at_start, nothing = max(int(len(ordered) * 0.2), 1), _counted(ordered, float(start)), np.zeros(0)
-        return cls(_quantiles(ordered), float(start), at_start, 0.2, scale, n_tail, nothing, nothing)
+        ordered = ordered[: max(int(np.ceil(len(ordered) * clean.share)), 2)]
+        start, end = (float(q) for q in np.quantile(ordered, [clean.start, clean.end]))
+        beyond = 1.0 - clean.start
+        scale = max((end - start) / float(np.log(beyond / (1.0 - clean.end))), least_scale)
+        n_tail, at_start, nothing = max(int(len(ordered) * beyond), 1), _counted(ordered, start), np.zeros(0)
+        return cls(_quantiles(ordered), start, at_start, beyond, scale, n_tail, nothing, nothing)
 
     def rarity(self, values: Float64s) -> Float64s:
         """-log of the share of normal sessions with at least this value, nats, float64 (S,)."""

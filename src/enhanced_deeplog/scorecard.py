@@ -1,0 +1,177 @@
+"""Does it work on these logs? Normal sessions, damaged in known ways and judged by a network that never saw them.
+
+Nobody has labels, but everybody has normal sessions. What share of the damaged ones is found says what a fit can see in
+a log, and what it can't.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from enhanced_deeplog.base_scorer import BaseScorer
+from enhanced_deeplog.events import END, FIRST_TEMPLATE
+from enhanced_deeplog.logs.sessions import Sessions
+
+__all__ = ["DAMAGES", "DamageFound", "damage", "scorecard"]
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Generator = np.random.Generator
+
+_N_SESSIONS = 200  # damaged of each service, in each way
+_LEAST_OF_SERVICE = 20  # sessions below which a share says nothing
+_MAX_SERVICES = 8  # shown, those with most sessions
+_LEAST_EVENTS = 3  # of a session that can be damaged in every way
+
+
+@dataclass(frozen=True)
+class DamageFound:
+    """What share of sessions with one kind of damage is found.
+
+    Attributes:
+        service: Whose sessions were damaged; "" where records name none.
+        damage: One of `DAMAGES`.
+        n_sessions: So many were damaged.
+        share: So many of them were found.
+    """
+
+    service: str
+    damage: str
+    n_sessions: int
+    share: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, for the bundle."""
+        return {
+            "service": self.service,
+            "damage": self.damage,
+            "n_sessions": self.n_sessions,
+            "share": self.share,
+        }
+
+
+# --- Damage -----------------------------------------------------------------------------------------------------
+
+
+def _early_end(events: Int64s, _usual: Int64s, rng: Generator) -> Int64s:
+    """Somewhere in the middle it is over."""
+    return events[: max(int(len(events) * rng.uniform(0.2, 0.8)), 1)]
+
+
+def _missing_step(events: Int64s, _usual: Int64s, rng: Generator) -> Int64s:
+    """One event isn't there."""
+    return np.delete(events, rng.integers(len(events)))
+
+
+def _swapped_steps(events: Int64s, _usual: Int64s, rng: Generator) -> Int64s:
+    """Two neighbours that differ come in the other order."""
+    differ = np.flatnonzero(events[1:] != events[:-1])
+    swapped = events.copy()
+    if len(differ):
+        place = int(rng.choice(differ))
+        swapped[[place, place + 1]] = events[[place + 1, place]]
+    return swapped
+
+
+def _repetition(events: Int64s, _usual: Int64s, rng: Generator) -> Int64s:
+    """One event comes five to ten times more."""
+    place = int(rng.integers(len(events)))
+    return np.insert(events, place, np.full(rng.integers(5, 11), events[place]))
+
+
+def _foreign_event(events: Int64s, usual: Int64s, rng: Generator) -> Int64s:
+    """An event that other sessions have, and this one has not."""
+    foreign = np.setdiff1d(usual, events)
+    if not len(foreign):
+        return events
+    return np.insert(events, rng.integers(len(events) + 1), rng.choice(foreign))
+
+
+DAMAGES: dict[str, Callable[[Int64s, Int64s, Generator], Int64s]] = {
+    "early end": _early_end,
+    "missing step": _missing_step,
+    "swapped steps": _swapped_steps,
+    "repetition": _repetition,
+    "foreign event": _foreign_event,
+}
+
+
+def damage(sessions: Sessions, rows: Int64s, kind: str, usual: Int64s, rng: Generator) -> tuple[Sessions, Bools]:
+    """Damaged copies of some sessions that have ended; END still closes each.
+
+    Args:
+        sessions: Where they are taken from.
+        rows: Which of them, int64 (N,).
+        kind: One of `DAMAGES`.
+        usual: Events that normal sessions have, for foreign ones.
+        rng: Where the damage is.
+
+    Returns:
+        The copies, and whether each differs from what it was, bool (N,).
+    """
+    copies, differs = [], []
+    for row in rows.tolist():
+        events = sessions.sequence(row)[:-1]
+        copy = DAMAGES[kind](events, usual, rng)
+        copies.append(np.append(copy, END))
+        differs.append(not np.array_equal(copy, events))
+    starts = np.concatenate([[0], np.cumsum([len(copy) for copy in copies])]).astype(np.int64)
+    made = replace(
+        sessions,
+        table=sessions.table[rows],
+        event_ids=np.concatenate(copies).astype(np.int64),
+        starts=starts,
+        context_starts=starts[:-1],
+    )
+    return made, np.array(differs)
+
+
+# --- What is found of it ----------------------------------------------------------------------------------------
+
+
+def scorecard(
+    sessions: Sessions,
+    fold: Int64s,
+    scorers: Sequence[BaseScorer],
+    is_abnormal: Callable[[Sessions, BaseScorer], Bools],
+    *,
+    seed: int,
+) -> tuple[DamageFound, ...]:
+    """Damage normal sessions in every way, and say what share is found.
+
+    Args:
+        sessions: Sessions that normal behaviour was learnt from, and others.
+        fold: The fold of each normal session, -1 for the others, int64 (S,).
+        scorers: The base model of each fold, which never saw the sessions of that fold.
+        is_abnormal: The verdict on sessions as a base model scores them, bool (N,).
+        seed: Of the choice of sessions and places.
+    """
+    rng = np.random.default_rng(seed)
+    lengths = np.diff(sessions.starts)
+    usable = (fold >= 0) & sessions.table["ended"].to_numpy() & (lengths > _LEAST_EVENTS)
+    usable &= (sessions.table["context"] == 0).to_numpy()  # a later part of a long session begins in its middle
+    usual = np.unique(sessions.event_ids[np.repeat(fold >= 0, lengths)])
+    usual = usual[usual >= FIRST_TEMPLATE]
+    services = sessions.table.filter(usable)["service"].value_counts(sort=True).sort("count", descending=True)
+    found = []
+    for service, n in services.head(_MAX_SERVICES).iter_rows():
+        if n < _LEAST_OF_SERVICE:
+            continue
+        of_service = np.flatnonzero(usable & (sessions.table["service"] == service).to_numpy())
+        rows = np.sort(rng.permutation(of_service)[:_N_SESSIONS])
+        for kind in DAMAGES:
+            verdicts = []
+            for k, scorer in enumerate(scorers):
+                of_fold = rows[fold[rows] == k]
+                if len(of_fold):
+                    made, differs = damage(sessions, of_fold, kind, usual, rng)
+                    verdicts.append(is_abnormal(made, scorer)[differs])
+            told = np.concatenate(verdicts)
+            if len(told):
+                found.append(DamageFound(service, kind, len(told), float(told.mean())))
+    return tuple(found)
