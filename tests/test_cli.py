@@ -22,7 +22,9 @@ from enhanced_deeplog.findings import FINDING_COLUMNS
 from enhanced_deeplog.output import RECORD_COLUMNS, SUFFIXES
 from enhanced_deeplog.output_schema import output_schema
 
-COMMANDS = ("analyze", "inspect", "parse", "fit", "classify", "explain", "classes", "demo")
+COMMANDS = (
+    "analyze", "inspect", "parse", "fit", "classify", "explain", "backtest", "classes", "evaluate", "demo",
+)  # fmt: skip
 ABNORMAL, USUAL = session_key(N_SESSIONS - 1), session_key(1)
 
 
@@ -70,14 +72,14 @@ def test_help_names_every_command() -> None:
 def test_every_command_explains_itself_and_its_options(command: str) -> None:
     text = run(command, "--help").stdout
     assert "Args:" not in text
-    reads = command not in ("classes", "demo")
-    learns = command in ("analyze", "inspect", "parse", "fit", "demo")
+    reads = command not in ("classes", "evaluate", "demo")
+    learns = command in ("analyze", "inspect", "parse", "fit", "evaluate", "demo")
     options = {
         **dict.fromkeys(("--format", "--field", "--session-key", "--since", "--until"), reads),
         **dict.fromkeys(("--source-name", "--service"), reads),
         **dict.fromkeys(("--config", "--set", "--seed"), learns),
         "--json": command != "parse",
-        "--workers": command in ("analyze", "fit", "classify", "demo"),
+        "--workers": command in ("analyze", "fit", "classify", "backtest", "demo"),
     }
     assert {option: re.search(rf"^  {option}\b", text, re.MULTILINE) is not None for option in options} == options
 
@@ -336,6 +338,21 @@ def test_fit_leaves_the_output_of_each_stage_if_asked(log: Path, tmp_path: Path)
     }
 
 
+def test_fit_says_what_looks_like_a_wrong_choice(tmp_path: Path) -> None:
+    """A key that hardly groups anything, and a word that is another one in every line."""
+    words = ["".join(chr(97 + i // 26**k % 26) for k in range(5)) for i in range(0, 4000 * 7919, 7919)]
+    lines = [
+        f"2024-03-01 08:00:{i % 60:02d},000 | INFO | shop | [req-{i:012x}] {word} {word[::-1]} of {word[:3]}"
+        for i, word in enumerate(words[:2000])
+    ]
+    usual = write_log(tmp_path / "varied.log", lines)
+    (learnt,) = findings_of(
+        run("fit", "--normal", usual, "--session-key", "req-[0-9a-f]+", "--bundle", tmp_path / "b", *SMALL, "--json")
+    )
+    notes = " ".join(learnt["notes"])
+    assert "100% of the sessions have one record only: the session key may be the wrong one." in notes
+
+
 def test_fit_from_normal_logs_alone_as_json(log: Path, tmp_path: Path) -> None:
     usual = write_log(tmp_path / "normal.log", service_lines()[:600])
     result = run("fit", "--normal", usual, "--bundle", tmp_path / "b", *SMALL, "--json")
@@ -584,3 +601,27 @@ def test_demo_compares_what_it_finds_with_what_was_injected(tmp_path: Path) -> N
 def test_demo_finds_out_at_once_that_it_can_not_write(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "expected to be able to write there" in said(run("demo", "--output-dir", tmp_path / "file"), 2)
+
+
+# --- Backtest -----------------------------------------------------------------------------------------------
+
+
+def test_backtest_shows_findings_a_day(bundle: Path, tmp_path: Path) -> None:
+    lines = service_lines(seed=5)
+    second_day = [line.replace(line[:10], "2031-07-09", 1) for line in service_lines(seed=6)]
+    past = write_log(tmp_path / "past.log", [*lines, *second_day])
+    days = findings_of(run("backtest", past, "--bundle", bundle, "--json"))
+    assert [day["day"] for day in days][-1] == "2031-07-09"
+    assert all(0 < day["n_findings"] < day["n_sessions"] for day in days)
+    assert all(sum(day["kinds"].values()) == day["n_findings"] for day in days)
+    screen = run("backtest", past, "--bundle", bundle).stdout
+    assert f"of {len(days)} days" in screen
+    assert "2031-07-09" in screen
+
+
+def test_backtest_of_records_without_time_says_what_it_needs(tmp_path: Path) -> None:
+    lines = [f"s{i},1 2 3" for i in range(60)]
+    log = write_log(tmp_path / "log.txt", lines)
+    words = ("--format", "sequences", "--bundle", tmp_path / "b")
+    assert run("fit", "--normal", log, *words, *SMALL).exit_code == 0
+    assert "backtest needs records with timestamps" in said(run("backtest", log, *words), 4)

@@ -62,6 +62,7 @@ class LearningConfig(_Section):
     learning_rate: float = Field(0.005, gt=0)
     epochs: int = Field(25, ge=1)  # at most so many; early stopping usually comes first
     draws_per_epoch: int = Field(2048, ge=1)  # windows drawn in an epoch, at most
+    inside_weight: float = Field(3.0, ge=0)  # of predicting the events inside a window, against what followed it
     early_stopping_patience: int = Field(6, ge=1)  # epochs without a better held-out loss
     validation_share: float = Field(0.2, gt=0, lt=1)  # sessions held out of training to stop it
 

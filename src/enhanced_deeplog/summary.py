@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["summarise"]
 
+_MANY_SINGLE = 0.5  # sessions of a single record
+_MANY_ABNORMAL = 0.2  # sessions called abnormal
+_MANY_TEMPLATES, _TEMPLATES_PER_RECORD = 300, 0.02  # more than both: they grow with the log
 _LEAST_SPAN_S = 60.0  # a log shorter than that says nothing about a day
 
 
@@ -68,7 +71,7 @@ def summarise(
         "class_number_curve": [
             [p.n_classes, p.silhouette, p.stability, p.explained] for p in (clustering.curve if clustering else ())
         ],
-        "notes": _notes(model, mixed, float(without_key)),
+        "notes": _notes(model, learnt_from, mixed, float(without_key)),
     }
 
 
@@ -82,7 +85,7 @@ def _sessions_a_day(sessions: Sessions) -> float | None:
     return len(sessions) / days if days * 86_400 >= _LEAST_SPAN_S else None
 
 
-def _notes(model: EnhancedDeepLog, mixed: Sessions | None, without_key: float) -> list[str]:
+def _notes(model: EnhancedDeepLog, learnt_from: Sessions, mixed: Sessions | None, without_key: float) -> list[str]:
     notes = []
     if mixed is None:
         notes.append("Only normal logs were given: no kinds of anomaly were looked for; every anomaly will be unknown.")
@@ -97,9 +100,34 @@ def _notes(model: EnhancedDeepLog, mixed: Sessions | None, without_key: float) -
             f"{model.kinds.n_abnormal} sessions deviate, too few alike to make a kind (at least {least}); "
             "they stay unknown."
         )
+    notes += _doubts(model, learnt_from, mixed)
     if 0 < without_key < 1:
         judged = "" if False in model.detection.calibration.scores else " Too few to learn from: they are not judged."
         notes.append(
             f"{without_key:.1%} of the records have no session key; they became sessions by origin and time.{judged}"
         )
     return notes
+
+
+def _doubts(model: EnhancedDeepLog, learnt_from: Sessions, mixed: Sessions | None) -> list[str]:
+    """What looks like a wrong choice."""
+    doubts = []
+    keyed = learnt_from.table.filter(learnt_from.table["keyed"])["n_records"]
+    single = float((keyed == 1).mean() or 0.0) if len(keyed) else 0.0  # type: ignore[arg-type]  # a mean of bools
+    if single > _MANY_SINGLE:
+        doubts.append(
+            f"{single:.0%} of the sessions have one record only: the session key may be the wrong one. --session-key "
+            "names another; 'enhanced-deeplog inspect' shows the candidates."
+        )
+    if mixed is not None and model.kinds.n_abnormal > _MANY_ABNORMAL * len(mixed):
+        doubts.append(
+            f"{model.kinds.n_abnormal / len(mixed):.0%} of the sessions are called abnormal. Where that is not so, "
+            "normal logs (--normal) that are more like these, or another session key, may help."
+        )
+    n_records, n_templates = learnt_from.records.height, len(model.vocabulary.templates)
+    if n_templates > max(_MANY_TEMPLATES, n_records * _TEMPLATES_PER_RECORD):
+        doubts.append(
+            f"There are {n_templates:,} templates for {n_records:,} records: they grow with the log. Something in its "
+            "lines varies that no mask covers; templates.extra_masks adds one."
+        )
+    return doubts

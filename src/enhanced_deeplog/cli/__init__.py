@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from enhanced_deeplog.cli import bundles, demo, evaluation, fitting, judging, reading
+from enhanced_deeplog.cli import backtest, bundles, demo, evaluation, fitting, judging, reading
 from enhanced_deeplog.cli.options import with_shared_options
 from enhanced_deeplog.cli.terminal import be_quiet, message
 from enhanced_deeplog.errors import EnhancedDeepLogError
@@ -113,6 +113,6 @@ def _root(
 
 for _command in (
     fitting.analyze, reading.inspect, reading.parse, fitting.fit, judging.classify, judging.explain,
-    bundles.classes, evaluation.evaluate, demo.demo,
+    backtest.backtest, bundles.classes, evaluation.evaluate, demo.demo,
 ):  # fmt: skip
     app.command(help=_command.__doc__)(guarded(with_shared_options(_command)))

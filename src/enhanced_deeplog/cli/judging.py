@@ -14,7 +14,7 @@ from enhanced_deeplog.cli.terminal import be_quiet, message, progress, tell_of_m
 if TYPE_CHECKING:
     from enhanced_deeplog.findings import AnomalyClass, Finding
 
-__all__ = ["All", "FailOn", "classify", "explain", "hand_over"]
+__all__ = ["All", "ExpectBundle", "FailOn", "classify", "explain", "hand_over"]
 
 FOUND_SOME = 3  # exit code of --fail-on
 

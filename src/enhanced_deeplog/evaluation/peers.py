@@ -117,7 +117,9 @@ def deeplog(given: PeerInput) -> PeerVerdicts:
         found = distinct_windows(joined[:, :-1], joined[:, -1])
         return WindowSet(found.windows, found.next_events, found.counts)
 
-    config = LearningConfig(hidden_size=64, num_layers=2, encoding="scalar", learning_rate=0.001, epochs=100)
+    config = LearningConfig(
+        hidden_size=64, num_layers=2, encoding="scalar", inside_weight=0.0, learning_rate=0.001, epochs=100
+    )
     network, _ = fit_base_model(
         examples(~held_out), examples(held_out), n_events=given.n_events, config=config, seed=given.seed
     )

@@ -57,7 +57,6 @@ class EventEncoder(nn.Module):
         return encoded
 
 
-_INSIDE = 3.0  # weight of the events inside a window, all together; see docs/decisions.md
 _TORCH_GLOBALS = threading.Lock()  # drawing weights and exporting use state that torch has only once
 
 
@@ -169,7 +168,7 @@ def fit_base_model(
     with one_thread():
         reports = train(
             network,
-            lambda batch: _losses_everywhere(network, windows[batch], next_events[batch]),
+            lambda batch: _losses_everywhere(network, windows[batch], next_events[batch], config.inside_weight),
             training.counts,
             held_out_losses,
             validation.counts,
@@ -180,12 +179,14 @@ def fit_base_model(
     return network.cpu(), reports
 
 
-def _losses_everywhere(network: BaseDeepLogModel, windows: torch.Tensor, next_events: torch.Tensor) -> torch.Tensor:
-    """Loss of what followed each window, plus three times the mean of the events inside it; padding has none, (N,)."""
+def _losses_everywhere(
+    network: BaseDeepLogModel, windows: torch.Tensor, next_events: torch.Tensor, inside_weight: float
+) -> torch.Tensor:
+    """Loss of what followed each window, plus, weighed, the mean of the events inside it; padding has none, (N,)."""
     logits = network.output(network.lstm(network.encoder(windows)))  # (N, W, V)
     followed = torch.cat([windows[:, 1:], next_events[:, None]], dim=1)  # (N, W)
     each = nn.functional.cross_entropy(logits.transpose(1, 2), followed, reduction="none", ignore_index=PADDING)
-    return each[:, -1] + _INSIDE * each[:, :-1].sum(dim=1) / max(windows.shape[1] - 1, 1)
+    return each[:, -1] + inside_weight * each[:, :-1].sum(dim=1) / max(windows.shape[1] - 1, 1)
 
 
 def export_onnx(network: nn.Module, inputs: dict[str, torch.Tensor], output_names: list[str]) -> bytes:
