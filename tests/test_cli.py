@@ -339,18 +339,18 @@ def test_fit_leaves_the_output_of_each_stage_if_asked(log: Path, tmp_path: Path)
 
 
 def test_fit_says_what_looks_like_a_wrong_choice(tmp_path: Path) -> None:
-    """A key that hardly groups anything, and a word that is another one in every line."""
-    words = ["".join(chr(97 + i // 26**k % 26) for k in range(5)) for i in range(0, 4000 * 7919, 7919)]
+    """A key that hardly groups anything, and lines of which no two are alike."""
+    words = [f"{chr(97 + i % 26)}{chr(97 + i // 26 % 26)}{chr(97 + i // 676)}" for i in range(600)]
     lines = [
-        f"2024-03-01 08:00:{i % 60:02d},000 | INFO | shop | [req-{i:012x}] {word} {word[::-1]} of {word[:3]}"
-        for i, word in enumerate(words[:2000])
+        f"2024-03-01 08:00:{i % 60:02d},000 | INFO | shop | [req-{i:012x}] {' '.join([word] * (i % 40 + 1))}"
+        for i, word in enumerate(words)
     ]
     usual = write_log(tmp_path / "varied.log", lines)
-    (learnt,) = findings_of(
-        run("fit", "--normal", usual, "--session-key", "req-[0-9a-f]+", "--bundle", tmp_path / "b", *SMALL, "--json")
-    )
+    words_of_fit = ("fit", "--normal", usual, "--session-key", "req-[0-9a-f]+", "--bundle", tmp_path / "b", *SMALL)
+    (learnt,) = findings_of(run(*words_of_fit, "--set", "templates.min_values=1000", "--json"))
     notes = " ".join(learnt["notes"])
     assert "100% of the sessions have one record only: the session key may be the wrong one." in notes
+    assert re.search(r"There are \d+ templates for 600 records: they grow with the log", notes)
 
 
 def test_fit_from_normal_logs_alone_as_json(log: Path, tmp_path: Path) -> None:
@@ -606,17 +606,22 @@ def test_demo_finds_out_at_once_that_it_can_not_write(tmp_path: Path) -> None:
 # --- Backtest -----------------------------------------------------------------------------------------------
 
 
-def test_backtest_shows_findings_a_day(bundle: Path, tmp_path: Path) -> None:
-    lines = service_lines(seed=5)
-    second_day = [line.replace(line[:10], "2031-07-09", 1) for line in service_lines(seed=6)]
-    past = write_log(tmp_path / "past.log", [*lines, *second_day])
+def test_backtest_shows_findings_a_day_days_without_any_among_them(bundle: Path, tmp_path: Path) -> None:
+    first = service_lines(seed=5)
+    day = first[0][:10]
+    third_day = f"{day[:8]}{int(day[8:]) + 2:02d}"
+    past = write_log(
+        tmp_path / "past.log", [*first, *(line.replace(day, third_day, 1) for line in service_lines(seed=6))]
+    )
     days = findings_of(run("backtest", past, "--bundle", bundle, "--json"))
-    assert [day["day"] for day in days][-1] == "2031-07-09"
-    assert all(0 < day["n_findings"] < day["n_sessions"] for day in days)
-    assert all(sum(day["kinds"].values()) == day["n_findings"] for day in days)
+    assert [one["day"] for one in days] == [day, f"{day[:8]}{int(day[8:]) + 1:02d}", third_day]
+    assert days[1]["n_sessions"] == 0
+    assert all(0 < one["n_findings"] < one["n_sessions"] for one in (days[0], days[2]))
+    assert all(sum(kind["n"] for kind in one["kinds"]) == one["n_findings"] for one in days)
     screen = run("backtest", past, "--bundle", bundle).stdout
-    assert f"of {len(days)} days" in screen
-    assert "2031-07-09" in screen
+    total = sum(one["n_findings"] for one in days)
+    assert f"{total} findings among" in screen
+    assert f"of 3 days: {total / 3:.1f} a day." in screen
 
 
 def test_backtest_of_records_without_time_says_what_it_needs(tmp_path: Path) -> None:

@@ -21,11 +21,12 @@ from enhanced_deeplog import EnhancedDeepLog
 from enhanced_deeplog.errors import InputError
 from enhanced_deeplog.evaluation import measuring, splits
 from enhanced_deeplog.evaluation.datasets import DATASETS, Dataset, DatasetFile
-from enhanced_deeplog.evaluation.figures import FIGURES, measured, value_at
-from enhanced_deeplog.evaluation.protocol import PROTOCOLS
+from enhanced_deeplog.evaluation.figures import FIGURES, measured, published, value_at
+from enhanced_deeplog.evaluation.protocol import PROTOCOLS, protocols_of
 from test_cli import run, said
 
 N_BLOCKS, N_ABNORMAL = 400, 20
+TRANSDUCTIVE = ("hdfs-sequences/types", "synthetic/kinds", "service/kinds")
 SYSTEMS = ("Apache", "BGL", "HDFS", "HPC", "Hadoop", "Mac", "OpenStack", "Spark", "Thunderbird", "Windows")
 
 
@@ -43,14 +44,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
     (folder / "hdfs").mkdir()
-    lines, labels, clock = [], [], 0
+    timed, labels = [], []
     for i in range(N_BLOCKS):
         block, abnormal = f"blk_{i}", i % (N_BLOCKS // N_ABNORMAL) == 3
         labels.append((block, "Anomaly" if abnormal else "Normal"))
-        for text in _block_lines(rng, block, abnormal):
-            clock += 1
-            stamp = f"081109 {clock // 3600:02d}{clock // 60 % 60:02d}{clock % 60:02d}"
-            lines.append(f"{stamp} 143 INFO dfs.DataNode$DataXceiver: {text}\n")
+        # A block begins every five seconds and writes a line every four: three or four blocks are at work at once.
+        timed += [(5 * i + 4 * step, text) for step, text in enumerate(_block_lines(rng, block, abnormal))]
+    lines = [
+        f"081109 {s // 3600:02d}{s // 60 % 60:02d}{s % 60:02d} 143 INFO dfs.DataNode$DataXceiver: {text}\n"
+        for s, text in sorted(timed)
+    ]
     with gzip.open(folder / "hdfs" / "HDFS_2percent.log.gz", "wt") as file:
         file.writelines(lines)
     _write_csv(folder / "hdfs" / "anomaly_label.csv", ("BlockId", "Label"), labels)
@@ -61,6 +64,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "hdfs" / "sequences_abnormal.txt").write_text("\n".join(abnormal_lines))
     types = [(f"a{i}", str(i % 2 + 1), "", "C" if i == 39 else "A") for i in range(40)]
     _write_csv(folder / "hdfs" / "anomaly_type.csv", ("BlockId", "Type", "Name", "Confidence"), types)
+    (folder / "openstack_nova").mkdir()
+    for file, first in (("openstack-nova-sample", 0), ("openstack-nova-dhcpoff", 20),
+                        ("openstack-vm-destroy-immediately-after-create", 60)):  # fmt: skip
+        # The mixed file, instances 0 to 39, repeats half of the instances of the first fault.
+        instances = [f"{i:08x}-0000-0000-0000-000000000000" for i in range(first, first + 40)]
+        with gzip.open(folder / "openstack_nova" / f"{file}.log.gz", "wt") as out:
+            out.writelines(f"INFO nova.compute [instance: {i}] {w}\n" for i in instances for w in ("Claim", "Started"))
     (folder / "loghub_2k").mkdir()
     for system in SYSTEMS:
         rows = [(f"{word} of block {i} done", word) for word in ("read", "write") for i in range(20)]
@@ -77,13 +87,13 @@ def _keys(records: object) -> set[str]:
     return {key for batch in records for key in batch["session_key"].drop_nulls()}  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", [name for name, p in PROTOCOLS.items() if p.dataset in ("hdfs", "hdfs-sequences")])
+@pytest.mark.parametrize("name", [name for name, protocol in PROTOCOLS.items() if protocol.split is not None])
 def test_what_is_judged_is_never_learnt_from_but_where_rows_say_so(name: str, data: Path) -> None:
     split = PROTOCOLS[name].split(data, 1)  # type: ignore[misc]  # each of these has a split
     learnt = set().union(*(_keys(logs) for logs in (split.mixed, split.normal) if logs is not None))
     judged = _keys(split.judged)
     assert learnt
-    assert (judged <= learnt) if name == "hdfs-sequences/types" else not judged & learnt
+    assert (judged <= learnt) if name in TRANSDUCTIVE else not judged & learnt
     assert set(split.truth) & judged
 
 
@@ -101,6 +111,7 @@ def test_normal_halves_hold_no_abnormal_block_and_unlabelled_ones_do(data: Path)
 
 def test_halves_by_time_learn_nothing_that_was_written_after_the_split(data: Path) -> None:
     split = splits.hdfs_by_time(data, 0)
+    assert split.learnt_until.startswith("line ")
     last_learnt = max(batch["timestamp"].max() for batch in split.normal)  # type: ignore[union-attr]
     first_judged = min(batch["timestamp"].min() for batch in split.judged)
     assert last_learnt <= first_judged
@@ -145,7 +156,8 @@ def test_evaluate_measures_ours_beside_every_peer_and_appends_rows(data: Path, t
     assert ours["f1_interval"][0] <= ours["detection"]["f1"] <= ours["f1_interval"][1]
     assert 0 < ours["first_alarm"]["median_share"] <= 1
     assert ours["config"]["learning"]["epochs"] == 4
-    assert {"python", "versions", "commit"} <= set(ours)
+    assert {"python", "versions", "commit", "run"} <= set(ours)
+    assert ours["data_differs"] == ["hdfs/HDFS_2percent.log.gz", "hdfs/anomaly_label.csv"]
     assert rows_file.read_text().splitlines() == ['{"kept": true}', *result.stdout.splitlines()]
     assert "is not the file that published figures were measured on" in result.stderr
 
@@ -168,7 +180,7 @@ def test_splits_can_be_exported_and_another_system_scored(data: Path, tmp_path: 
     _write_csv(tmp_path / "theirs.csv", ("session_key", "is_anomaly"), perfect)
     words = ("evaluate", "hdfs/random", "--data", data, "--predictions", tmp_path / "theirs.csv")
     row = json.loads(run(*words, "--json").stdout)
-    assert row["system"] == "theirs.csv"
+    assert row["system"] == "predictions theirs.csv"
     assert row["detection"]["f1"] == 1.0
 
     _write_csv(tmp_path / "theirs.csv", ("session_key", "is_anomaly"), perfect[1:])
@@ -235,6 +247,19 @@ def test_another_file_than_the_expected_one_is_not_kept(server: str, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["served"]
 
 
+def test_every_protocol_can_be_asked_for_by_itself() -> None:
+    for name in set(PROTOCOLS) - set(DATASETS):
+        assert [protocol.name for protocol in protocols_of([name])] == [name]
+
+
+def test_an_instance_that_two_files_have_belongs_to_the_file_of_its_fault(data: Path) -> None:
+    split = splits.nova_halves(data, 0)
+    shared = {f"{i:08x}-0000-0000-0000-000000000000" for i in range(20, 40)}
+    assert {split.truth[key] for key in shared if key in split.truth} == {"dhcp_off"}
+    lines = [text for batch in split.judged for text in batch["text"]]
+    assert len(lines) == len(set(lines))
+
+
 # --- Figures ----------------------------------------------------------------------------------------------------
 
 
@@ -253,3 +278,12 @@ def test_a_figure_is_the_mean_over_seeds_of_our_rows_alone() -> None:
     assert not one.figure.is_met(0.97)
     assert one.figure.is_met(one.mean + 0.04)
     assert value_at(rows[0], "detection.nothing.deeper") is None
+
+
+def test_of_several_runs_the_last_one_at_default_settings_is_published() -> None:
+    def row(run: str, f1: float, **more: object) -> dict[str, object]:
+        told = {"protocol": "hdfs/random", "seed": 0, "system": "enhanced-deeplog", "detection": {"f1": f1}}
+        return {**told, "run": run, "config": {}, **more}
+
+    rows = [row("1", 0.5), row("2", 0.9), row("3", 0.1, config={"detection": {"alarm_rate": 0.1}})]
+    assert [one.values for one in measured(published(rows))] == [(0.9,)]

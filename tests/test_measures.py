@@ -63,6 +63,13 @@ def test_kinds_say_what_became_of_each_type() -> None:
     assert told["nmi"] == pytest.approx(normalized_mutual_info_score([0, 0, 1, 1], [1, 1, 0, -1]))
 
 
+def test_to_miss_a_kind_is_no_way_to_name_it() -> None:
+    told = kind_measures(["a"] * 50 + ["b"] * 50, np.array([1] * 50 + [0] * 50))
+    assert told["macro_f1"] == told["purity"] == 0.5
+    normal_among_them = kind_measures([""] * 50 + ["b"] * 50, np.array([0] * 50 + [1] * 50))
+    assert normal_among_them["macro_f1"] == normal_among_them["purity"] == 1.0
+
+
 def test_a_class_stands_for_one_type_only() -> None:
     # One class for two types: it can be matched to one of them.
     assert kind_measures(["a", "a", "b", "b"], np.array([1, 1, 1, 1]))["macro_f1"] == pytest.approx((2 / 3) / 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -232,12 +233,27 @@ def fit_detection(
     calibration = calibration.raised_to(own, config.detection.alarm_rate)
     normal_state = own.hidden_state[own.pair].astype(np.float64).mean(axis=0)
 
-    def is_abnormal(damaged: Sessions, scorer: BaseScorer) -> Bools:
-        _, scores, thresholds = calibration.judge(scorer.score(damaged), config.detection.alarm_rate)
-        return np.asarray(scores > thresholds)
-
-    found = scorecard(sessions, fold, fold_scorers, is_abnormal, seed=config.seed)
+    judges = [
+        partial(_is_abnormal, scorer, _without(calibration, scored, fold[normal] == k, trust, config.seed), config)
+        for k, scorer in enumerate(fold_scorers)
+    ]
+    found = scorecard(sessions, fold, judges, seed=config.seed)
     return Detection(final.scorer, by_size, calibration, final.state, final.reports, normal_state, found)
+
+
+def _without(calibration: Calibration, normal: ScoredSessions, left_out: Bools, trust: Trust, seed: int) -> Calibration:
+    """The same, not knowing the counts of some of the normal sessions."""
+    others = normal.take(np.flatnonzero(~left_out))
+    known, _ = KnownCounts.fit(others.counts, others.is_open, n_alike=trust.n_alike, seed=seed)
+    return replace(calibration, known=known)
+
+
+def _is_abnormal(scorer: BaseScorer, calibration: Calibration, config: Config, sessions: Sessions) -> Bools:
+    scored = scorer.score(sessions)
+    if config.detection.mode == "top_k":
+        return np.asarray(np.maximum.reduceat(scored.rank, scored.starts[:-1]) > config.detection.top_k)
+    _, scores, thresholds = calibration.judge(scored, config.detection.alarm_rate)
+    return np.asarray(scores > thresholds)
 
 
 def _too_few(n_normal: int) -> str:

@@ -1,4 +1,4 @@
-"""Does it work on these logs? Normal sessions, damaged in known ways and judged by a network that never saw them.
+"""Does it work on these logs? Normal sessions, damaged in known ways, and judged by what never saw them.
 
 Nobody has labels, but everybody has normal sessions. What share of the damaged ones is found says what a fit can see in
 a log, and what it can't.
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from enhanced_deeplog.base_scorer import BaseScorer
 from enhanced_deeplog.events import END, FIRST_TEMPLATE
 from enhanced_deeplog.logs.sessions import Sessions
 
@@ -137,8 +136,7 @@ def damage(sessions: Sessions, rows: Int64s, kind: str, usual: Int64s, rng: Gene
 def scorecard(
     sessions: Sessions,
     fold: Int64s,
-    scorers: Sequence[BaseScorer],
-    is_abnormal: Callable[[Sessions, BaseScorer], Bools],
+    judges: Sequence[Callable[[Sessions], Bools]],
     *,
     seed: int,
 ) -> tuple[DamageFound, ...]:
@@ -147,8 +145,7 @@ def scorecard(
     Args:
         sessions: Sessions that normal behaviour was learnt from, and others.
         fold: The fold of each normal session, -1 for the others, int64 (S,).
-        scorers: The base model of each fold, which never saw the sessions of that fold.
-        is_abnormal: The verdict on sessions as a base model scores them, bool (N,).
+        judges: Of each fold the verdict on sessions, bool (N,), by what never saw the sessions of that fold.
         seed: Of the choice of sessions and places.
     """
     rng = np.random.default_rng(seed)
@@ -157,7 +154,9 @@ def scorecard(
     usable &= (sessions.table["context"] == 0).to_numpy()  # a later part of a long session begins in its middle
     usual = np.unique(sessions.event_ids[np.repeat(fold >= 0, lengths)])
     usual = usual[usual >= FIRST_TEMPLATE]
-    services = sessions.table.filter(usable)["service"].value_counts(sort=True).sort("count", descending=True)
+    services = (
+        sessions.table.filter(usable)["service"].value_counts().sort("count", "service", descending=[True, False])
+    )
     found = []
     for service, n in services.head(_MAX_SERVICES).iter_rows():
         if n < _LEAST_OF_SERVICE:
@@ -166,11 +165,11 @@ def scorecard(
         rows = np.sort(rng.permutation(of_service)[:_N_SESSIONS])
         for kind in DAMAGES:
             verdicts = []
-            for k, scorer in enumerate(scorers):
+            for k, is_abnormal in enumerate(judges):
                 of_fold = rows[fold[rows] == k]
                 if len(of_fold):
                     made, differs = damage(sessions, of_fold, kind, usual, rng)
-                    verdicts.append(is_abnormal(made, scorer)[differs])
+                    verdicts.append(is_abnormal(made)[differs])
             told = np.concatenate(verdicts)
             if len(told):
                 found.append(DamageFound(service, kind, len(told), float(told.mean())))

@@ -41,7 +41,7 @@ def summarise(
     # Of the sessions that matter most: those with a key, where there are such.
     score = model.detection.calibration.scores.get(True) or model.detection.calibration.scores[False]
     threshold = score.threshold(model.config.detection.alarm_rate)
-    sets = [learnt_from] if mixed is None or mixed is learnt_from else [learnt_from, mixed]
+    sets = _distinct(learnt_from, mixed)
     table = learnt_from.table
     without_key = table.filter(~table["keyed"])["n_records"].sum() / max(int(table["n_records"].sum()), 1)
     kinds, detection = model.kinds, model.detection
@@ -60,7 +60,7 @@ def summarise(
         "share_without_key": float(without_key),
         "threshold": threshold,
         "alarm_rate": model.config.detection.alarm_rate,
-        "alarm_rate_interval": list(score.combined.interval(threshold)),
+        "alarm_rate_interval": list(score.alarm_interval(model.config.detection.alarm_rate)),
         "sessions_a_day": _sessions_a_day(learnt_from),
         "scorecard": [found.to_json() for found in detection.scorecard],
         "epochs": len(detection.reports),
@@ -73,6 +73,10 @@ def summarise(
         ],
         "notes": _notes(model, learnt_from, mixed, float(without_key)),
     }
+
+
+def _distinct(learnt_from: Sessions, mixed: Sessions | None) -> list[Sessions]:
+    return [learnt_from] if mixed is None or mixed is learnt_from else [learnt_from, mixed]
 
 
 def _sessions_a_day(sessions: Sessions) -> float | None:
@@ -124,7 +128,8 @@ def _doubts(model: EnhancedDeepLog, learnt_from: Sessions, mixed: Sessions | Non
             f"{model.kinds.n_abnormal / len(mixed):.0%} of the sessions are called abnormal. Where that is not so, "
             "normal logs (--normal) that are more like these, or another session key, may help."
         )
-    n_records, n_templates = learnt_from.records.height, len(model.vocabulary.templates)
+    n_records = sum(one.records.height for one in _distinct(learnt_from, mixed))
+    n_templates = len(model.vocabulary.templates)
     if n_templates > max(_MANY_TEMPLATES, n_records * _TEMPLATES_PER_RECORD):
         doubts.append(
             f"There are {n_templates:,} templates for {n_records:,} records: they grow with the log. Something in its "

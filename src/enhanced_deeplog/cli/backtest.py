@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json as json_format
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from enhanced_deeplog.cli.judging import ExpectBundle
 from enhanced_deeplog.cli.options import Bundle, Files, Json, Reading, Workers
-from enhanced_deeplog.cli.terminal import progress, shown, tell_of_misread, write_lines, write_screen
+from enhanced_deeplog.cli.terminal import message, progress, shown, tell_of_misread, write_lines, write_screen
 from enhanced_deeplog.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,7 +43,15 @@ def backtest(
         report("reading and judging", None)
         verdicts = model.classify(records, every_session=True, workers=workers)
     tell_of_misread(records)
-    days = _days(verdicts)
+    timed = [verdict for verdict in verdicts if verdict.first_timestamp is not None]
+    if not timed:
+        raise InputError(
+            "backtest needs records with timestamps, to tell the days apart; these have none. "
+            "'enhanced-deeplog inspect' shows how they are read."
+        )
+    if len(timed) < len(verdicts):
+        message(f"Note: {len(verdicts) - len(timed):,} sessions have no timestamp, and count for no day.")
+    days = _days(timed)
     if json:
         write_lines(json_format.dumps(day) for day in days)
     else:
@@ -50,24 +59,23 @@ def backtest(
 
 
 def _days(verdicts: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Sessions and findings of each day (UTC) from the first to the last that has any."""
-    timed = [verdict for verdict in verdicts if verdict.first_timestamp is not None]
-    if not timed:
-        raise InputError(
-            "backtest needs records with timestamps, to tell the days apart; these have none. "
-            "'enhanced-deeplog inspect' shows how they are read."
-        )
-    sessions = Counter((v.first_timestamp or "")[:10] for v in timed)
-    found = [v for v in timed if v.is_anomaly]
+    """Sessions and findings of each day (UTC) from the first to the last, days without any among them."""
+    sessions: Counter[date] = Counter()
+    found: defaultdict[date, Counter[tuple[str, str]]] = defaultdict(Counter)
+    for verdict in verdicts:
+        day = date.fromisoformat((verdict.first_timestamp or "")[:10])
+        sessions[day] += 1
+        if verdict.is_anomaly:
+            found[day][verdict.class_key, verdict.class_name] += 1
+    first, last = min(sessions), max(sessions)
     return [
         {
-            "day": day,
+            "day": day.isoformat(),
             "n_sessions": sessions[day],
-            "n_findings": sum(kinds.values()),
-            "kinds": dict(kinds.most_common()),
+            "n_findings": sum(found[day].values()),
+            "kinds": [{"class_key": key, "class_name": name, "n": n} for (key, name), n in found[day].most_common()],
         }
-        for day in sorted(sessions)
-        for kinds in (Counter(v.class_name for v in found if (v.first_timestamp or "").startswith(day)),)
+        for day in (first + timedelta(days=i) for i in range((last - first).days + 1))
     ]
 
 
@@ -86,8 +94,8 @@ def _screen(days: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
     made = table("day (UTC)", ">sessions", ">findings", "", "kinds")
     for day in days:
         bar = "█" * round(_BAR * day["n_findings"] / most) if most else ""
-        kinds = list(day["kinds"].items())
-        named = "; ".join(f"{n:,} {name}" for name, n in kinds[:_MOST_KINDS])
+        kinds = day["kinds"]
+        named = "; ".join(f"{kind['n']:,} {kind['class_name']}" for kind in kinds[:_MOST_KINDS])
         more = f"; {len(kinds) - _MOST_KINDS} kinds more" if len(kinds) > _MOST_KINDS else ""
         made.add_row(
             day["day"], f"{day['n_sessions']:,}", f"{day['n_findings']:,}", bar, shown(named + more, limit=200)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from enhanced_deeplog.cli.options import Json, Settings
-from enhanced_deeplog.cli.terminal import Progress, message, progress, write_lines, write_screen
+from enhanced_deeplog.cli.terminal import Progress, message, progress, shown, write_lines, write_screen
 from enhanced_deeplog.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -72,29 +72,30 @@ def evaluate(
     if unknown := [name for name in names if name not in valid]:
         raise UsageError(f"No protocol is called {unknown[0]!r}. There are: {', '.join(valid)}.")
     config, protocols = settings.read(), protocols_of(names)
-    for name in dict.fromkeys(protocol.dataset for protocol in protocols):
-        _make_sure_of(DATASETS[name], data, download=download)
+    sets = dict.fromkeys(protocol.dataset for protocol in protocols)
+    differ = [path for name in sets for path in _make_sure_of(DATASETS[name], data, download=download)]
     first = config.seed
     if export_splits is not None:
         _export(protocols, data, range(first, first + seeds), export_splits)
         return
+    _check_rows_file(output)
     if predictions is not None:
         rows = [_score(predictions, protocols, data, first)]
+        _append(rows, output)
     else:
         check_training_packages()
-        _check_rows_file(output)
-        rows = []
+        rows, circumstances = [], {**_circumstances(config), "data_differs": differ}
         with progress() as report:
             for protocol in protocols:
                 for seed in range(first, first + (seeds if protocol.split is not None else 1)):
                     where = f"{protocol.name}, seed {seed}"
                     found = protocol.run(data, seed, config, _in(where, report))
-                    found = [{**row, **_circumstances(config)} for row in found]
+                    found = [{**row, **circumstances} for row in found]
                     _append(found, output)
                     rows += found
                     message(f"{where}: {_in_short(found)}")
     if json:
-        write_lines(json_format.dumps(row) for row in rows)
+        write_lines(json_format.dumps(row, allow_nan=False) for row in rows)
         return
     write_screen(*_screen(rows))
 
@@ -103,22 +104,27 @@ def _in(where: str, report: Progress) -> Progress:
     return lambda stage, share: report(f"{where}: {stage}", share)
 
 
-def _make_sure_of(dataset: Dataset, folder: Path, *, download: bool) -> None:
+def _make_sure_of(dataset: Dataset, folder: Path, *, download: bool) -> list[str]:
+    """Paths of files that differ from those of published figures."""
     if download:
         with progress() as report:
             dataset.download(folder, on_file=lambda path: report(f"fetching {path}", None))
-    for path in dataset.check(folder):
+    differ = dataset.check(folder)
+    for path in differ:
         message(f"Note: {folder / path} is not the file that published figures were measured on (its SHA-256 differs).")
+    return differ
 
 
 def _circumstances(config: Any) -> Row:
-    """What a row must say to be measured again: settings that are no defaults, and versions."""
+    """What a row must say to be measured again: settings that are no defaults, versions, and which run it is of."""
     import platform
+    from datetime import UTC, datetime
     from importlib.metadata import version
 
     from enhanced_deeplog import __version__
 
     return {
+        "run": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": config.model_dump(exclude_defaults=True, exclude={"seed"}, mode="json"),
         "version": __version__,
         "commit": _commit(),
@@ -128,13 +134,19 @@ def _circumstances(config: Any) -> Row:
 
 
 def _commit() -> str:
-    """The commit of a development checkout; "" for an installed package."""
+    """The commit of the checkout that this package is developed in; "" for an installed package."""
+    root = Path(__file__).parents[3]
+    if not (root / "pyproject.toml").is_file():
+        return ""
+    return _git(root, "describe", "--always", "--dirty")
+
+
+def _git(root: Path, *words: str) -> str:
     import subprocess
 
-    here = Path(__file__).parent
     try:
         told = subprocess.run(  # noqa: S603  # a fixed command line
-            ["git", "-C", str(here), "rev-parse", "--short", "HEAD"],  # noqa: S607  # whichever git there is
+            ["git", "-C", str(root), *words],  # noqa: S607  # whichever git there is
             capture_output=True,
             text=True,
             check=False,
@@ -158,7 +170,7 @@ def _append(rows: Sequence[Row], output: Path | None) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with output.open("a", encoding="utf-8") as file:
-            file.writelines(json_format.dumps(row) + "\n" for row in rows)
+            file.writelines(json_format.dumps(row, allow_nan=False) + "\n" for row in rows)
     except OSError as error:
         raise UsageError(f"--output {output}: expected to be able to write there, but: {error.strerror}.") from None
 
@@ -187,7 +199,8 @@ def _export(protocols: Sequence[Protocol], data: Path, seeds: range, directory: 
                         writer.writerows([key, role, ""] for key in _keys(records))
                 judged = set(_keys(split.judged))
                 writer.writerows([key, "judged", of_type] for key, of_type in split.truth.items() if key in judged)
-            message(f"{path} written.")
+            until = f" What is learnt from ends with {split.learnt_until}." if split.learnt_until else ""
+            message(f"{path} written.{until}")
 
 
 def _keys(records: Any) -> list[str]:
@@ -215,7 +228,7 @@ def _score(path: Path, protocols: Sequence[Protocol], data: Path, seed: int) -> 
     return {
         "protocol": protocols[0].name,
         "seed": seed,
-        "system": path.name,
+        "system": f"predictions {path.name}",
         "detection": detection_measures(truth, is_anomaly > 0, scores),
     }
 
@@ -281,7 +294,7 @@ def _screen(rows: Sequence[Row]) -> Iterator[RenderableType]:
             made = table("system", *(f">{_heading(column)}" for column in columns))
             for system in dict.fromkeys(row["system"] for row in of_protocol):
                 of_system = [row[part] for row in of_protocol if row["system"] == system]
-                made.add_row(system, *(_mean(of_system, column) for column in columns))
+                made.add_row(shown(system, limit=60), *(_mean(of_system, column) for column in columns))
             yield made
     figures = measured(rows)
     if figures:

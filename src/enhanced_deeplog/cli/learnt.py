@@ -89,9 +89,13 @@ def _few(n: float) -> str:
 def _scorecard(rows: Sequence[Mapping[str, Any]]) -> Table:
     damages = list(dict.fromkeys(row["damage"] for row in rows))
     made = table("service", *(f">{damage}" for damage in damages))
-    for service in dict.fromkeys(row["service"] for row in rows):
+    services = list(dict.fromkeys(row["service"] for row in rows))
+    for service in services:
         found = {row["damage"]: share(row["share"]) for row in rows if row["service"] == service}
-        made.add_row(shown(service or "all"), *(found.get(damage, "") for damage in damages))
+        made.add_row(
+            shown(service or ("all" if len(services) == 1 else "(none named)")),
+            *(found.get(damage, "") for damage in damages),
+        )
     return made
 
 

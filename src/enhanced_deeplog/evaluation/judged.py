@@ -29,14 +29,14 @@ class Judged:
     Attributes:
         keys: Session keys.
         types: True type of each, "" for normal, str (S,).
-        scores: How far above its threshold each is, float64 (S,).
+        margins: How far above its threshold the score of each is, float64 (S,).
         classes: Class found, int64 (S,).
         confidence: float64 (S,).
     """
 
     keys: list[str]
     types: npt.NDArray[np.str_]
-    scores: Float64s
+    margins: Float64s
     classes: Int64s
     confidence: Float64s
 
@@ -54,7 +54,7 @@ class Judged:
         """Some of the sessions."""
         rows = np.flatnonzero(chosen)
         keys = [self.keys[row] for row in rows.tolist()]
-        return Judged(keys, self.types[rows], self.scores[rows], self.classes[rows], self.confidence[rows])
+        return Judged(keys, self.types[rows], self.margins[rows], self.classes[rows], self.confidence[rows])
 
 
 def by_key(sessions: Sessions, verdicts: Verdicts, truth: Mapping[str, str]) -> Judged:
@@ -69,12 +69,12 @@ def by_key(sessions: Sessions, verdicts: Verdicts, truth: Mapping[str, str]) -> 
         pl.DataFrame(
             {
                 "key": sessions.table["session_key"],
-                "score": verdicts.scores - verdicts.thresholds,
+                "margin": verdicts.scores - verdicts.thresholds,
                 "class": verdicts.classes,
                 "confidence": verdicts.confidence,
             }
         )
-        .sort("score", descending=True, maintain_order=True)
+        .sort("margin", descending=True, maintain_order=True)
         .unique("key", keep="first", maintain_order=True)
     )
     wanted = pl.DataFrame({"key": list(truth), "type": list(truth.values())})
@@ -82,7 +82,7 @@ def by_key(sessions: Sessions, verdicts: Verdicts, truth: Mapping[str, str]) -> 
     return Judged(
         found["key"].to_list(),
         np.asarray(found["type"].to_list(), dtype=np.str_),
-        found["score"].to_numpy(),
+        found["margin"].to_numpy(),
         found["class"].to_numpy(),
         found["confidence"].to_numpy(),
     )

@@ -40,7 +40,7 @@ def detection_measures(truth: Bools, found: Bools, scores: Float64s) -> Measures
     Returns:
         accuracy, precision, recall, f1; of each of the two classes (`normal`, `abnormal`) precision, recall, f1 and
         support; macro_f1 and weighted_f1; pr_auc; oracle_f1; false_alarms, missed, false_alarms_per_10_000,
-        alarm_rate (share of the normal sessions that raised one). None where nothing can be said.
+        alarm_rate_achieved (share of the normal sessions that raised one). None where nothing can be said.
 
     Source:
         Saito & Rehmsmeier, PLOS ONE 2015, for the area under precision and recall; as average precision.
@@ -69,7 +69,7 @@ def detection_measures(truth: Bools, found: Bools, scores: Float64s) -> Measures
         "false_alarms": false_alarms,
         "missed": int((truth & ~found).sum()),
         "false_alarms_per_10_000": 10_000 * false_alarms / n_normal if n_normal else None,
-        "alarm_rate": false_alarms / n_normal if n_normal else None,
+        "alarm_rate_achieved": false_alarms / n_normal if n_normal else None,
     }
 
 
@@ -91,11 +91,12 @@ def kind_measures(types: npt.ArrayLike, classes: Int64s) -> Measures:
     """How well found classes agree with true types.
 
     Args:
-        types: True type of each session, any type that sorts, (S,).
+        types: True type of each session, "" for a normal one, str (S,).
         classes: Found class of each, -1 and 0 among them if so, int64 (S,).
 
     Returns:
-        ari, nmi, v_measure, purity, macro_f1 (after the one-to-one matching of classes to types that agrees most),
+        ari, nmi, v_measure; purity and macro_f1 (after the one-to-one matching of classes to types that agrees most),
+        for which "normal" can stand for normal sessions alone (type "") and "unknown" for none;
         n_types, n_classes, called_normal and called_unknown (shares), recall (share of each type that was found to
         be abnormal, by type).
 
@@ -114,14 +115,18 @@ def kind_measures(types: npt.ArrayLike, classes: Int64s) -> Measures:
     names = np.asarray(types)
     table = contingency_matrix(names, classes)  # types x classes
     by_type, by_class = table.sum(axis=1), table.sum(axis=0)
-    f1 = 2 * table / (by_type[:, None] + by_class[None, :])
+    # "normal" is right for normal sessions alone, "unknown" for none: neither names a type.
+    found, types_in_order = np.unique(classes), np.unique(names)
+    may_stand_for = (found > 0)[None, :] | ((found == 0)[None, :] & (types_in_order == "")[:, None])
+    right = np.where(may_stand_for, table, 0)
+    f1 = 2 * right / (by_type[:, None] + by_class[None, :])
     matched = f1[linear_sum_assignment(-f1)].sum()
     return {
         "n_sessions": len(names),
         "ari": adjusted_rand_index(names, classes),
         "nmi": float(normalized_mutual_info_score(names, classes)),
         "v_measure": float(v_measure_score(names, classes)),
-        "purity": float(table.max(axis=0).sum() / len(names)),
+        "purity": float(right.max(axis=0).sum() / len(names)),
         "macro_f1": float(matched / len(by_type)),
         "n_types": len(by_type),
         "n_classes": int((np.unique(classes) > 0).sum()),

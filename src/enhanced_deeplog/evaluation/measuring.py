@@ -84,7 +84,7 @@ def measure_detection(split: Split, config: Config, progress: Progress) -> list[
     rows: list[Row] = [
         {
             "system": OURS,
-            **_detection(truth, found, judged.scores, distinct),
+            **_detection(truth, found, judged.margins, distinct),
             "f1_interval": bootstrap_interval(
                 lambda rows: precision_recall_f1(truth[rows], found[rows]).f1, len(truth), seed=config.seed
             ),
@@ -113,15 +113,17 @@ def _first_alarms(model: EnhancedDeepLog, sessions: Sessions, verdicts: Verdicts
     is_abnormal = np.array([bool(truth.get(key)) for key in sessions.table["session_key"]])
     found = np.flatnonzero(is_abnormal & (verdicts.classes != NORMAL))
     rows = np.random.default_rng(model.config.seed).permutation(found)[:_MAX_FIRST_ALARMS]
-    if not len(rows):
-        return {"n_sessions": 0, "median_share": None, "mean_share": None, "before_the_end": None}
     shares = []
     for row, length in zip(rows.tolist(), np.diff(verdicts.scored.starts)[rows].tolist(), strict=True):
         prefixes = verdicts.scored.take(np.full(length, row), np.arange(1, length + 1))
         _, scores, thresholds = model.detection.calibration.judge(prefixes, model.config.detection.alarm_rate)
-        shares.append((int(np.argmax(scores > thresholds)) + 1) / length)
+        alarms = np.flatnonzero(scores > thresholds)
+        if len(alarms):  # by another mode of detection, none need be there
+            shares.append((int(alarms[0]) + 1) / length)
+    if not shares:
+        return {"n_sessions": 0, "median_share": None, "mean_share": None, "before_the_end": None}
     return {
-        "n_sessions": len(rows),
+        "n_sessions": len(shares),
         "median_share": float(np.median(shares)),
         "mean_share": float(np.mean(shares)),
         "before_the_end": float(np.mean(np.array(shares) < 1.0)),
@@ -153,7 +155,7 @@ def measure_kinds(split: Split, config: Config, progress: Progress) -> list[Row]
     ]
     rows[0]["fit_s"] = fit_s
     if not judged.is_abnormal.all():
-        rows[0]["detection"] = detection_measures(judged.is_abnormal, judged.found, judged.scores)
+        rows[0]["detection"] = detection_measures(judged.is_abnormal, judged.found, judged.margins)
     return rows
 
 
@@ -163,15 +165,15 @@ def measure_unseen(split: Split, config: Config, progress: Progress) -> list[Row
         raise ValueError("measure_unseen needs normal sessions, and others to learn kinds from.")
     model, fit_s = _fit(split, config, progress)
     learnt, judged_sessions = model.read_sessions(split.mixed), model.read_sessions(split.judged)
-    own = by_key(learnt, model.judge(learnt), split.truth)
+    own = by_key(learnt, _as_clustered(model, model.judge(learnt)), split.truth)
     judged = by_key(judged_sessions, model.judge(judged_sessions), split.truth)
     abnormal = judged.take(judged.is_abnormal)
     rows: list[Row] = [
         {
             "system": OURS,
             "kinds": kind_measures(judged.types, judged.classes),
-            "confidence": _confidence(own, abnormal),
-            "share_unknown": float((abnormal.classes == UNKNOWN_CLASS).mean()),
+            "confidence": _confidence(own, judged),
+            "share_unknown": _mean(abnormal.classes == UNKNOWN_CLASS),
             "fit_s": fit_s,
         }
     ]
@@ -182,9 +184,21 @@ def measure_unseen(split: Split, config: Config, progress: Progress) -> list[Row
     return rows
 
 
+def _as_clustered(model: EnhancedDeepLog, verdicts: Verdicts) -> Verdicts:
+    """Verdicts on the sessions of `fit`, each of the class that it was clustered into."""
+    classes = verdicts.classes.copy()
+    classes[classes != NORMAL] = model.kinds.labels
+    return replace(verdicts, classes=classes)
+
+
+def _mean(chosen: Bools) -> float | None:
+    """The share that is true; None of nothing, which is no number that JSON has."""
+    return float(chosen.mean()) if len(chosen) else None
+
+
 def _confidence(own: Judged, judged: Judged) -> Row:
     """A class stands for the type that most of its members in `fit` have; a verdict is right if its class stands for
-    the session's type. Sessions called unknown or normal say nothing about a class."""
+    the session's type (a normal session's never is). Sessions called unknown or normal say nothing about a class."""
     stands_for = {}
     for one in np.unique(own.classes[own.classes > 0]).tolist():
         types, counts = np.unique(own.types[own.classes == one], return_counts=True)
@@ -217,9 +231,9 @@ def _without(
         "system": OURS,
         "left_out": left_out,
         "n_left_out": int(is_left_out.sum()),
-        "left_out_unknown": float(is_unknown[is_left_out].mean()),
-        "left_out_normal": float((~found.found[is_left_out]).mean()),
-        "known_unknown": float(is_unknown[others].mean()),
+        "left_out_unknown": _mean(is_unknown[is_left_out]),
+        "left_out_normal": _mean(~found.found[is_left_out]),
+        "known_unknown": _mean(is_unknown[others]),
         "n_classes": len(kinds.classes),
     }
 

@@ -24,6 +24,7 @@ Bools = npt.NDArray[np.bool_]
 
 _TOP_K, _WINDOW_SIZE = 9, 10  # g and h of the DeepLog paper, section 5.1
 _PCA_VARIANCE = 0.95
+_PEER_EPOCHS = 100
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,20 @@ def deeplog(given: PeerInput) -> PeerVerdicts:
         found = distinct_windows(joined[:, :-1], joined[:, -1])
         return WindowSet(found.windows, found.next_events, found.counts)
 
-    config = LearningConfig(
-        hidden_size=64, num_layers=2, encoding="scalar", inside_weight=0.0, learning_rate=0.001, epochs=100
+    training, validation = examples(~held_out), examples(held_out)
+    config = LearningConfig(  # all that matters is said here: what becomes of our own defaults must not touch a peer
+        hidden_size=64,
+        num_layers=2,
+        encoding="scalar",
+        dropout=0.0,
+        inside_weight=0.0,
+        learning_rate=0.001,
+        batch_size=128,
+        epochs=_PEER_EPOCHS,
+        early_stopping_patience=_PEER_EPOCHS,
+        draws_per_epoch=len(training.counts),
     )
-    network, _ = fit_base_model(
-        examples(~held_out), examples(held_out), n_events=given.n_events, config=config, seed=given.seed
-    )
+    network, _ = fit_base_model(training, validation, n_events=given.n_events, config=config, seed=given.seed)
     network.eval()
     worst = np.zeros(len(given.judged))
     with torch.no_grad():

@@ -109,7 +109,7 @@ PROTOCOLS = {
             measure_kinds,
         ),
         Protocol(
-            "synthetic",
+            "synthetic/kinds",
             "synthetic",
             "normal and three kinds among sessions that were clustered, normal ones to learn from given",
             splits.synthetic,
@@ -123,7 +123,7 @@ PROTOCOLS = {
             measure_unseen,
         ),
         Protocol(
-            "service",
+            "service/kinds",
             "service",
             "kinds of fault of a simulated service, without labels, among the sessions that were learnt from",
             splits.service,
@@ -146,7 +146,7 @@ def protocols_of(names: Sequence[str]) -> list[Protocol]:
 
     Example:
         >>> [protocol.name for protocol in protocols_of(["synthetic", "parsing"])]
-        ['synthetic', 'synthetic/unseen', 'parsing']
+        ['synthetic/kinds', 'synthetic/unseen', 'parsing']
     """
     wanted = set(names)
     return [one for one in PROTOCOLS.values() if {"all", one.name, one.dataset} & wanted]

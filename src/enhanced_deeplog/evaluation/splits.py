@@ -39,12 +39,14 @@ class Split:
         normal: Normal sessions to learn from, or None.
         judged: Sessions to judge.
         truth: Type of each judged session, by key; "" for a normal one. Sessions that are not in it count nowhere.
+        learnt_until: Where in the data set what is learnt from ends, in words; "" where sessions alone decide.
     """
 
     mixed: LogRecords | None
     normal: LogRecords | None
     judged: LogRecords
     truth: Mapping[str, str]
+    learnt_until: str = ""
 
 
 def hdfs_halves(folder: Path, seed: int, *, labelled: bool) -> Split:
@@ -79,6 +81,7 @@ def hdfs_by_time(folder: Path, seed: int) -> Split:
         LogRecords.from_lines(data.of(learnt, until=until), session_key="block"),
         LogRecords.from_lines(data.of(set(judged), first=until), session_key="block"),
         {block: _type_of(data.is_abnormal[block]) for block in judged},
+        learnt_until=f"line {until} of hdfs/HDFS_2percent.log.gz",
     )
 
 
@@ -142,19 +145,21 @@ def synthetic_unseen(_folder: Path, seed: int) -> Split:
 
 
 def nova_halves(folder: Path, seed: int) -> Split:
-    """Half of the instances of each file to learn from without labels, the others to judge; the fault is the file."""
+    """Half of the instances to learn from without labels, the others to judge; the fault is the file.
+
+    The mixed file repeats instances of the other two: these belong to the file of their fault, and are read from there
+    alone.
+    """
     data = NovaLogs.read(folder)
-    rng = np.random.default_rng(seed)
+    truth = {instance: fault for fault in data.lines for instance in data.instances(fault)}  # the faults come last
+    learnt = set(np.random.default_rng(seed).permutation(sorted(truth))[: len(truth) // 2].tolist())
     parts: tuple[list[str], list[str]] = ([], [])
-    truth: dict[str, str] = {}
     for fault in data.lines:
-        instances = data.instances(fault)
-        one = set(rng.permutation(instances)[: len(instances) // 2].tolist())
-        for part, wanted in zip(parts, (one, set(instances) - one), strict=True):
+        own = {instance for instance, of_fault in truth.items() if of_fault == fault}
+        for part, wanted in zip(parts, (own & learnt, own - learnt), strict=True):
             part.extend(data.of(fault, wanted))
-        truth |= dict.fromkeys(instances, fault)
     mixed, judged = (LogRecords.from_lines(part, session_key="instance") for part in parts)
-    return Split(mixed, None, judged, truth)
+    return Split(mixed, None, judged, {key: fault for key, fault in truth.items() if key not in learnt})
 
 
 def service(_folder: Path, seed: int) -> Split:
@@ -172,4 +177,6 @@ def service_unseen(_folder: Path, seed: int) -> Split:
 
 def _service_log(seed: int) -> tuple[LogRecords, dict[str, str]]:
     made = simulate(seed=seed)
-    return LogRecords.from_lines(made.lines), {key: made.faults.get(key, "") for key in made.session_keys}
+    return LogRecords.from_lines(made.lines, session_key="request"), {
+        key: made.faults.get(key, "") for key in made.session_keys
+    }

@@ -74,6 +74,21 @@ class SessionScore:
         seen = float(self.largest[may_exceed]) if may_exceed < len(self.largest) else 0.0
         return max(float(-np.log(alarm_rate)), seen)
 
+    def alarm_interval(self, alarm_rate: float) -> tuple[float, float]:
+        """Between which shares of normal sessions the alarms will lie, with 95 % confidence.
+
+        By the extrapolated tail; where that was too thin and the threshold is higher, by counting who passes it
+        (Garwood, Biometrika 1936: the exact interval of a Poisson count).
+        """
+        threshold = self.threshold(alarm_rate)
+        if threshold <= -np.log(alarm_rate):
+            return self.combined.interval(threshold)
+        from scipy.stats import chi2  # fitting alone asks
+
+        n_above = int((self.largest > threshold).sum())
+        low = chi2.ppf(0.025, 2 * n_above) / 2 if n_above else 0.0
+        return float(low / self.n_normal), float(chi2.ppf(0.975, 2 * n_above + 2) / 2 / self.n_normal)
+
     def rarities(self, evidence: Mapping[str, Float64s]) -> Float64s:
         """Rarity of each kind of evidence, float64 (S, E), nats."""
         return np.stack([tail.rarity(evidence[kind]) for kind, tail in self.tails.items()], axis=1)
