@@ -30,7 +30,7 @@ _LEAST_EVENTS = 3  # of a session that can be damaged in every way
 
 @dataclass(frozen=True)
 class DamageFound:
-    """What share of sessions with one kind of damage is found.
+    """What share of sessions damaged in one way is found.
 
     Attributes:
         service: Whose sessions were damaged; "" where records name none.
@@ -100,13 +100,13 @@ DAMAGES: dict[str, Callable[[Int64s, Int64s, Generator], Int64s]] = {
 }
 
 
-def damage(sessions: Sessions, rows: Int64s, kind: str, usual: Int64s, rng: Generator) -> tuple[Sessions, Bools]:
+def damage(sessions: Sessions, rows: Int64s, way: str, usual: Int64s, rng: Generator) -> tuple[Sessions, Bools]:
     """Damaged copies of some sessions that have ended; END still closes each.
 
     Args:
         sessions: Where they are taken from.
         rows: Which of them, int64 (N,).
-        kind: One of `DAMAGES`.
+        way: One of `DAMAGES`.
         usual: Events that normal sessions have, for foreign ones.
         rng: Where the damage is.
 
@@ -116,7 +116,7 @@ def damage(sessions: Sessions, rows: Int64s, kind: str, usual: Int64s, rng: Gene
     copies, differs = [], []
     for row in rows.tolist():
         events = sessions.sequence(row)[:-1]
-        copy = DAMAGES[kind](events, usual, rng)
+        copy = DAMAGES[way](events, usual, rng)
         copies.append(np.append(copy, END))
         differs.append(not np.array_equal(copy, events))
     starts = np.concatenate([[0], np.cumsum([len(copy) for copy in copies])]).astype(np.int64)
@@ -163,14 +163,14 @@ def scorecard(
             continue
         of_service = np.flatnonzero(usable & (sessions.table["service"] == service).to_numpy())
         rows = np.sort(rng.permutation(of_service)[:_N_SESSIONS])
-        for kind in DAMAGES:
+        for way in DAMAGES:
             verdicts = []
             for k, is_abnormal in enumerate(judges):
                 of_fold = rows[fold[rows] == k]
                 if len(of_fold):
-                    made, differs = damage(sessions, of_fold, kind, usual, rng)
+                    made, differs = damage(sessions, of_fold, way, usual, rng)
                     verdicts.append(is_abnormal(made)[differs])
             told = np.concatenate(verdicts)
             if len(told):
-                found.append(DamageFound(service, kind, len(told), float(told.mean())))
+                found.append(DamageFound(service, way, len(told), float(told.mean())))
     return tuple(found)
