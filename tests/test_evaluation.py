@@ -196,7 +196,8 @@ def test_what_is_missing_or_unknown_is_said_before_anything_is_measured(data: Pa
     assert "No protocol is called 'hdsf'. There are: hdfs," in said(run("evaluate", "hdsf", "--data", data), 2)
     stderr = said(run("evaluate", "hdfs", "--data", tmp_path), 4)
     assert "The data set hdfs needs hdfs/HDFS_2percent.log.gz" in stderr
-    assert "--data says where the folder is" in stderr
+    assert "--data says where the folder is. It is: raw HDFS_v1 lines" in stderr
+    assert "--download fetches them" in said(run("evaluate", "parsing", "--data", tmp_path), 4)
     stderr = said(run("evaluate", "parsing", "--data", data, "--output", tmp_path / "rows.csv"), 2)
     assert "expected a name that ends in .jsonl" in stderr
 

@@ -32,7 +32,7 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="PROTOCOL",
-            help="hdfs, hdfs-sequences, openstack-nova, synthetic, parsing, all; or one of a data set's protocols, "
+            help="hdfs, hdfs-sequences, openstack-nova, synthetic, service, parsing, all; or one of a data set's protocols, "
             "such as hdfs/time.",
         ),
     ],

@@ -65,7 +65,8 @@ class Dataset:
             raise InputError(
                 f"The data set {self.name} needs {', '.join(file.path for file in missing[:3])}"
                 f"{' and more' if len(missing) > 3 else ''} in {folder}; not there. "
-                f"--data says where the folder is. It is: {self.about} ({self.citation})."
+                f"--data says where the folder is{', --download fetches them' if all(f.url for f in missing) else ''}. "
+                f"It is: {self.about} ({self.citation})."
             )
         return [file.path for file in self.files if sha256_of(folder / file.path) != file.sha256]
 
