@@ -32,8 +32,8 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="PROTOCOL",
-            help="hdfs, hdfs-sequences, openstack-nova, synthetic, service, parsing, all; or one of a data set's protocols, "
-            "such as hdfs/time.",
+            help="hdfs, hdfs-sequences, openstack-nova, synthetic, service, parsing, all; or one of a data set's "
+            "protocols, such as hdfs/time.",
         ),
     ],
     settings: Settings,
