@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["backtest"]
 
-_BAR = 40  # characters of the longest bar
-_MOST_KINDS = 3  # named for a day
+_BAR = 16  # characters of the longest bar
+_MOST_KINDS = 2  # named for a day
 
 
 def backtest(
