@@ -11,7 +11,7 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silho
 
 from enhanced_deeplog.config import ClusteringConfig
 from enhanced_deeplog.learning import anomaly_classes
-from enhanced_deeplog.learning.anomaly_classes import Clustering, find_classes
+from enhanced_deeplog.learning.anomaly_classes import ClassCentres, Clustering, find_classes
 from enhanced_deeplog.learning.metrics import adjusted_rand_index
 from naive import naive_hierarchy, naive_silhouette
 
@@ -178,13 +178,38 @@ def test_where_every_class_is_too_small_all_are_unknown() -> None:
     assert found.centres.is_unknown(np.eye(4)).all()
 
 
-def test_nearly_all_members_are_near_the_centre_of_their_class_and_strangers_are_not() -> None:
+def test_nearly_all_members_are_known_and_near_the_centre_of_their_class_and_strangers_are_not() -> None:
     features, truth = blobs(3, seed=2)
     centres = find(features).centres
     assert centres.is_unknown(features).mean() < 0.02
     assert centres.is_unknown(features + 1.0).all()
     nearest = centres.distances(features).argmin(axis=1)
     assert adjusted_rand_index(truth, nearest) == 1.0
+
+
+def test_what_lies_in_the_midst_of_a_wide_class_and_is_like_none_of_its_members_is_unknown() -> None:
+    """A class of two shapes: its centre lies between them, where no session is."""
+    rng = np.random.default_rng(0)
+    shapes = np.repeat([[-2.0, 0.0], [2.0, 0.0]], 60, axis=0) + rng.normal(0, 0.05, (120, 2))
+    centres = ClassCentres.of(shapes.astype(np.float32), np.ones(120, dtype=np.int64), n_alike=5)
+    assert centres.is_unknown(np.array([[0.0, 0.0], [2.0, 0.02], [-2.0, 0.0]])).tolist() == [True, False, False]
+    assert centres.distances(np.array([[0.0, 0.0]]))[0, 0] < 1.0
+
+
+@given(st.integers(0, 50), st.integers(1, 6))
+@settings(deadline=None, max_examples=20)
+def test_a_session_is_known_where_enough_members_are_near_it(seed: int, n_alike: int) -> None:
+    rng = np.random.default_rng(seed)
+    features = rng.integers(0, 4, (40, 3)).astype(np.float32)
+    classes = rng.choice([-1, 1, 2], 40)
+    centres = ClassCentres.of(features, classes, n_alike)
+    members = features[classes > 0].astype(np.float64)
+    judged = rng.integers(0, 6, (20, 3)).astype(np.float32)
+    if not len(members):
+        assert centres.is_unknown(judged).all()
+        return
+    near = [np.sort(np.linalg.norm(members - row, axis=1))[min(n_alike, len(members)) - 1] for row in judged]
+    assert centres.is_unknown(judged).tolist() == [bool(d > centres.reach * (1 + 1e-5)) for d in near]
 
 
 # --- What can't matter --------------------------------------------------------------------------------------
@@ -200,6 +225,8 @@ def test_the_order_of_the_sessions_does_not_matter(seed: int) -> None:
     assert shuffled.curve == there.curve
     assert shuffled.centres.centres == pytest.approx(there.centres.centres)
     assert shuffled.centres.radii == pytest.approx(there.centres.radii)
+    assert shuffled.centres.members.tolist() == there.centres.members.tolist()
+    assert shuffled.centres.reach == there.centres.reach
 
 
 def test_the_seed_only_chooses_the_halves_of_the_stability_check() -> None:

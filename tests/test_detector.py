@@ -650,6 +650,11 @@ REFUSED: dict[str, tuple[Change, str]] = {
         if n != "radii"
     },
     "no radii": (lambda parts: parts.tensors["statistics"].pop("radii"), "In the bundle, radii is missing."),
+    "members of no session": (
+        array("n_members", lambda a: a * 0),
+        "In the bundle, members and n_members must be of a session each at least",
+    ),
+    "no reach": (lambda parts: parts.documents["score"].pop("reach"), "In the bundle, "),
     "radii of 0": (array("radii", lambda a: a * 0), "In the bundle, radii must be above 0; got "),
     "known events as numbers": (
         array("known_events", lambda a: a.astype(np.int64)),

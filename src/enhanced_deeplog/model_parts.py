@@ -75,6 +75,7 @@ def parts_of(model: EnhancedDeepLog) -> ModelParts:
             "n_alike": calibration.known.n_alike,
             "prior": kinds.prior,
             "temperature": kinds.temperature,
+            "reach": kinds.centres.reach if kinds.centres is not None else 0.0,
         },
         "classes": [c.to_json() for c in kinds.classes],
         "summary": model.summary,
@@ -96,6 +97,7 @@ def parts_of(model: EnhancedDeepLog) -> ModelParts:
     if kinds.space is not None and kinds.centres is not None and kinds.network is not None:
         statistics |= {f"space.{name}": array for name, array in kinds.space.to_parts().items()}
         statistics |= {"centres": kinds.centres.centres, "radii": kinds.centres.radii}
+        statistics |= {"members": kinds.centres.members, "n_members": kinds.centres.n_members}
         tensors["classifier"] = dict(kinds.state)
         networks["classifier"] = kinds.network.model
     return ModelParts(documents, tensors, networks)
@@ -227,6 +229,17 @@ def _kinds(model: EnhancedDeepLog, parts: ModelParts) -> Kinds:
     width = space.width(features.for_clustering)
     radii = _array(statistics, "radii", (len(classes),))
     _expect(bool((radii > 0).all()), "radii", "above 0", radii)
+    members = _array(statistics, "members", (None, width), np.float32)
+    n_members = _array(statistics, "n_members", (len(members),), np.int64)
+    _expect(len(members) > 0 and bool((n_members > 0).all()), "members and n_members", "of a session each at least", 0)
+    centres = ClassCentres(
+        centres=_array(statistics, "centres", (len(classes), width)),
+        radii=radii,
+        members=members,
+        n_members=n_members,
+        n_alike=model.config.clustering.min_class_size,
+        reach=_number(documents["score"], "reach", least=0.0),
+    )
     network = OnnxNetwork(parts.networks["classifier"])
     windows = np.zeros((1, model.config.learning.window_size), dtype=np.int64)
     inputs = np.zeros((1, space.width(features.for_classifier)), dtype=np.float32)
@@ -236,7 +249,7 @@ def _kinds(model: EnhancedDeepLog, parts: ModelParts) -> Kinds:
     return Kinds(
         classes=classes,
         space=space,
-        centres=ClassCentres(_array(statistics, "centres", (len(classes), width)), radii),
+        centres=centres,
         network=network,
         temperature=_number(documents["score"], "temperature", least=0.0),
         prior=prior,
