@@ -11,7 +11,8 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silho
 
 from enhanced_deeplog.config import ClusteringConfig
 from enhanced_deeplog.learning import anomaly_classes
-from enhanced_deeplog.learning.anomaly_classes import ClassCentres, Clustering, find_classes
+from enhanced_deeplog.learning.anomaly_classes import Clustering, find_classes
+from enhanced_deeplog.learning.class_centres import ClassCentres
 from enhanced_deeplog.learning.metrics import adjusted_rand_index
 from naive import naive_hierarchy, naive_silhouette
 

@@ -30,6 +30,7 @@ __all__ = [
     "Detection",
     "Trust",
     "calibrate",
+    "detect",
     "end_surprise",
     "fit_detection",
 ]
@@ -131,6 +132,18 @@ def _evidence(scored: ScoredSessions, novelty: Float64s, usual: UsualSurprise) -
         "misplacement": accumulate(misplacement, scored.starts, usual.misplacement_drift),
         "end": end_surprise(scored),
     }
+
+
+def detect(
+    scored: ScoredSessions, calibration: Calibration, config: Config
+) -> tuple[Float64s, Float64s, Float64s, Float64s]:
+    """Rarities (S, 4), scores and thresholds (S,), and the share of normal sessions that are at least as odd (S,)."""
+    rarities, scores, thresholds = calibration.judge(scored, config.detection.alarm_rate)
+    chance = np.exp(-np.maximum(scores, 0.0))
+    if config.detection.mode == "top_k":
+        scores = np.maximum.reduceat(scored.rank, scored.starts[:-1]).astype(np.float64)
+        thresholds = np.full(len(scores), float(config.detection.top_k))
+    return rarities, scores, thresholds, chance
 
 
 def end_surprise(scored: ScoredSessions) -> Float64s:
@@ -244,15 +257,12 @@ def fit_detection(
 def _without(calibration: Calibration, normal: ScoredSessions, left_out: Bools, trust: Trust, seed: int) -> Calibration:
     """The same, not knowing the counts of some of the normal sessions."""
     others = normal.take(np.flatnonzero(~left_out))
-    known, _ = KnownCounts.fit(others.counts, others.is_open, n_alike=trust.n_alike, seed=seed)
+    known = KnownCounts.of(others.counts, others.is_open, n_alike=trust.n_alike, seed=seed)
     return replace(calibration, known=known)
 
 
 def _is_abnormal(scorer: BaseScorer, calibration: Calibration, config: Config, sessions: Sessions) -> Bools:
-    scored = scorer.score(sessions)
-    if config.detection.mode == "top_k":
-        return np.asarray(np.maximum.reduceat(scored.rank, scored.starts[:-1]) > config.detection.top_k)
-    _, scores, thresholds = calibration.judge(scored, config.detection.alarm_rate)
+    _, scores, thresholds, _ = detect(scorer.score(sessions), calibration, config)
     return np.asarray(scores > thresholds)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from enhanced_deeplog.config import Config
 from enhanced_deeplog.cross_fit import Progress
-from enhanced_deeplog.detection import Detection
+from enhanced_deeplog.detection import Detection, detect
 from enhanced_deeplog.events import EventVocabulary, template_id
 from enhanced_deeplog.evidence import pattern_of_session, telling_places
 from enhanced_deeplog.explanation import class_key, class_name, telling_events
@@ -20,7 +20,7 @@ from enhanced_deeplog.learning.calibration import fit_temperature
 from enhanced_deeplog.learning.features import FeatureSpace, ScoredSessions, surprise_profile
 from enhanced_deeplog.learning.scoring import OnnxNetwork
 from enhanced_deeplog.logs.sessions import Sessions
-from enhanced_deeplog.verdicts import Kinds, classifier_inputs, detect
+from enhanced_deeplog.verdicts import Kinds, classifier_inputs
 
 __all__ = ["fit_kinds"]
 
@@ -56,7 +56,7 @@ def fit_kinds(
         return Kinds()
     progress("finding kinds of anomaly", 0.0)
     scored = detection.look_at(sessions)
-    rarities, scores, thresholds, _ = detect(scored, detection, config)
+    rarities, scores, thresholds, _ = detect(scored, detection.calibration, config)
     is_anomaly = scores > thresholds
     prior = float(np.clip(is_anomaly.mean(), 0.001, 0.5))
     rows = np.flatnonzero(is_anomaly)

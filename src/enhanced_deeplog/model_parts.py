@@ -16,9 +16,9 @@ from enhanced_deeplog.detection import Calibration, Detection
 from enhanced_deeplog.errors import BundleError, UsageError
 from enhanced_deeplog.events import EventVocabulary
 from enhanced_deeplog.findings import AnomalyClass
-from enhanced_deeplog.learning.anomaly_classes import ClassCentres
 from enhanced_deeplog.learning.anomaly_score import SessionScore
 from enhanced_deeplog.learning.calibration import N_QUANTILES
+from enhanced_deeplog.learning.class_centres import ClassCentres
 from enhanced_deeplog.learning.features import FeatureSpace
 from enhanced_deeplog.learning.known_counts import KnownCounts
 from enhanced_deeplog.learning.scoring import OnnxNetwork

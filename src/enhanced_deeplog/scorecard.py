@@ -7,7 +7,7 @@ a log, and what it can't.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,12 +46,7 @@ class DamageFound:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, for the bundle."""
-        return {
-            "service": self.service,
-            "damage": self.damage,
-            "n_sessions": self.n_sessions,
-            "share": self.share,
-        }
+        return asdict(self)
 
 
 # --- Damage -----------------------------------------------------------------------------------------------------

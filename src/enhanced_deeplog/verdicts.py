@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from enhanced_deeplog.config import Config
-from enhanced_deeplog.detection import Detection
+from enhanced_deeplog.detection import Detection, detect
 from enhanced_deeplog.events import PADDING
 from enhanced_deeplog.findings import NORMAL, UNKNOWN_CLASS, AnomalyClass
-from enhanced_deeplog.learning.anomaly_classes import ClassCentres, Clustering
+from enhanced_deeplog.learning.anomaly_classes import Clustering
+from enhanced_deeplog.learning.class_centres import ClassCentres
 from enhanced_deeplog.learning.features import FeatureSpace, ScoredSessions
 from enhanced_deeplog.learning.scoring import OnnxNetwork, softmax
 
-__all__ = ["PRIOR", "ClassifierInputs", "Kinds", "Verdicts", "classifier_inputs", "detect"]
+__all__ = ["PRIOR", "ClassifierInputs", "Kinds", "Verdicts", "classifier_inputs"]
 
 Int64s = npt.NDArray[np.int64]
 Float32s = npt.NDArray[np.float32]
@@ -97,7 +98,7 @@ class Kinds:
 
     def judge(self, scored: ScoredSessions, detection: Detection, config: Config) -> Verdicts:
         """Detection decides whether a session is abnormal; the classifier decides which kind it is."""
-        rarities, scores, thresholds, chance = detect(scored, detection, config)
+        rarities, scores, thresholds, chance = detect(scored, detection.calibration, config)
         is_anomaly = scores > thresholds
         rows = np.flatnonzero(is_anomaly)
         within = self._class_probabilities(scored.take(rows), config) if len(rows) else np.zeros((0, 0))
@@ -143,18 +144,6 @@ def _normal_probability(is_anomaly: Bools, chance: Float64s, prior: float, alarm
     false_alarm = np.minimum(chance / (chance + prior), 0.5)
     missed = min(prior, 0.5) * alarm_rate / np.maximum(chance, alarm_rate)
     return np.where(is_anomaly, false_alarm, 1.0 - missed)
-
-
-def detect(
-    scored: ScoredSessions, detection: Detection, config: Config
-) -> tuple[Float64s, Float64s, Float64s, Float64s]:
-    """Rarities (S, 4), scores and thresholds (S,), and the share of normal sessions that are at least as odd (S,)."""
-    rarities, scores, thresholds = detection.calibration.judge(scored, config.detection.alarm_rate)
-    chance = np.exp(-np.maximum(scores, 0.0))
-    if config.detection.mode == "top_k":
-        scores = np.maximum.reduceat(scored.rank, scored.starts[:-1]).astype(np.float64)
-        thresholds = np.full(len(scores), float(config.detection.top_k))
-    return rarities, scores, thresholds, chance
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from enhanced_deeplog.errors import InputError, UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from enhanced_deeplog.config import Config
     from enhanced_deeplog.evaluation.datasets import Dataset
     from enhanced_deeplog.evaluation.figures import Measured
     from enhanced_deeplog.evaluation.protocol import Protocol
@@ -84,20 +85,27 @@ def evaluate(
         _append(rows, output)
     else:
         check_training_packages()
-        rows, circumstances = [], {**_circumstances(config), "data_differs": differ}
-        with progress() as report:
-            for protocol in protocols:
-                for seed in range(first, first + (seeds if protocol.split is not None else 1)):
-                    where = f"{protocol.name}, seed {seed}"
-                    found = protocol.run(data, seed, config, _in(where, report))
-                    found = [{**row, **circumstances} for row in found]
-                    _append(found, output)
-                    rows += found
-                    message(f"{where}: {_in_short(found)}")
+        rows = _measure(protocols, data, config, seeds, output, {**_circumstances(config), "data_differs": differ})
     if json:
         write_lines(json_format.dumps(row, allow_nan=False) for row in rows)
         return
     write_screen(*_screen(rows))
+
+
+def _measure(
+    protocols: Sequence[Protocol], data: Path, config: Config, seeds: int, output: Path | None, circumstances: Row
+) -> list[Row]:
+    rows: list[Row] = []
+    with progress() as report:
+        for protocol in protocols:
+            for seed in range(config.seed, config.seed + (seeds if protocol.split is not None else 1)):
+                where = f"{protocol.name}, seed {seed}"
+                found = protocol.run(data, seed, config, _in(where, report))
+                found = [{**row, **circumstances} for row in found]
+                _append(found, output)
+                rows += found
+                message(f"{where}: {_in_short(found)}")
+    return rows
 
 
 def _in(where: str, report: Progress) -> Progress:

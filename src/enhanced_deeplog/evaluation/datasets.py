@@ -100,8 +100,8 @@ def _fetch(file: DatasetFile, folder: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
     try:
-        # The addresses stand in this file; none comes from outside.
-        with urllib.request.urlopen(file.url, timeout=60) as response, part.open("wb") as out:  # noqa: S310
+        response = urllib.request.urlopen(file.url, timeout=60)  # noqa: S310  # addresses of this file alone
+        with response, part.open("wb") as out:
             while block := response.read(1 << 20):
                 out.write(block)
         if sha256_of(part) != file.sha256:

@@ -14,6 +14,7 @@ import polars as pl
 
 from enhanced_deeplog.config import Config
 from enhanced_deeplog.cross_fit import Progress
+from enhanced_deeplog.detection import detect
 from enhanced_deeplog.detector import EnhancedDeepLog
 from enhanced_deeplog.discovery import fit_kinds
 from enhanced_deeplog.evaluation.datasets import ParsedLog
@@ -116,7 +117,7 @@ def _first_alarms(model: EnhancedDeepLog, sessions: Sessions, verdicts: Verdicts
     shares = []
     for row, length in zip(rows.tolist(), np.diff(verdicts.scored.starts)[rows].tolist(), strict=True):
         prefixes = verdicts.scored.take(np.full(length, row), np.arange(1, length + 1))
-        _, scores, thresholds = model.detection.calibration.judge(prefixes, model.config.detection.alarm_rate)
+        _, scores, thresholds, _ = detect(prefixes, model.detection.calibration, model.config)
         alarms = np.flatnonzero(scores > thresholds)
         if len(alarms):  # by another mode of detection, none need be there
             shares.append((int(alarms[0]) + 1) / length)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["KnownCounts", "count_events"]
+__all__ = ["KnownCounts", "count_events", "nth_nearest"]
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -61,7 +61,7 @@ class KnownCounts:
     n_alike: int
 
     @classmethod
-    def fit(cls, counts: Float64s, is_open: Bools, *, n_alike: int, seed: int) -> tuple[KnownCounts, Float64s]:
+    def of(cls, counts: Float64s, is_open: Bools, *, n_alike: int, seed: int) -> KnownCounts:
         """Remember the counts of normal sessions.
 
         Args:
@@ -69,16 +69,22 @@ class KnownCounts:
             is_open: Whether the session was still going on when the input ended, bool (S,).
             n_alike: See the attribute; of all these sessions. Where only the most frequent counts are kept, fewer.
             seed: Chooses which to keep where there are too many.
-
-        Returns:
-            The known counts, and the novelty of each of these sessions judged by all the others, float64 (S,).
         """
         scale = 1.0 / (counts.std(axis=0) + _COUNT_FLOOR)
         complete = counts[~is_open] if not is_open.all() else counts
         whole, n_whole = _most_frequent(complete, seed)
         some, n_some = _most_frequent(counts, seed)
         n_alike = max(round(n_alike * int(n_some.sum()) / len(counts)), 1)
-        known = cls(whole, n_whole, some, n_some, scale, n_alike)
+        return cls(whole, n_whole, some, n_some, scale, n_alike)
+
+    @classmethod
+    def fit(cls, counts: Float64s, is_open: Bools, *, n_alike: int, seed: int) -> tuple[KnownCounts, Float64s]:
+        """Remember them as `of` does, and judge each of them, too.
+
+        Returns:
+            The known counts, and the novelty of each of these sessions judged by all the others, float64 (S,).
+        """
+        known = cls.of(counts, is_open, n_alike=n_alike, seed=seed)
         return known, known._judge(counts, is_open, leave_one_out=True)
 
     def novelty(self, counts: Float64s, is_open: Bools) -> Float64s:
@@ -111,7 +117,7 @@ class KnownCounts:
             difference = np.maximum(difference, 0.0)
         distance = np.abs(difference).sum(axis=1)
         # A copy: a view would keep the differences to all known sessions alive with it.
-        return np.array(difference[int(_nth_nearest(distance[None], n_known[None], self.n_alike)[0])])
+        return np.array(difference[int(nth_nearest(distance[None], n_known[None], self.n_alike)[0])])
 
     def _judge(self, counts: Float64s, is_open: Bools, *, leave_one_out: bool) -> Float64s:
         novelty = np.zeros(len(counts))
@@ -169,14 +175,14 @@ def _near(
         itself = ~difference.any(axis=2) if skip_itself else np.zeros(difference.shape[:2], dtype=np.bool_)
         distance = (np.maximum(difference, 0.0) if only_excess else np.abs(difference)).sum(axis=2)
         others = n_known - itself  # (B, K)
-        found = distance[np.arange(len(distance)), _nth_nearest(distance, others, n_alike)]
+        found = distance[np.arange(len(distance)), nth_nearest(distance, others, n_alike)]
         # Where no other session is known, all that a row has is too much.
         near[start : start + step] = np.where(others.any(axis=1), found, rows[start : start + step].sum(axis=1))
     return near
 
 
-def _nth_nearest(distance: Float64s, n_known: Int64s, n_alike: int) -> Int64s:
-    """Which known counts are the farthest of the nearest that stand for `n_alike` sessions (or all), int64 (B,).
+def nth_nearest(distance: Float64s, n_known: Int64s, n_alike: int) -> Int64s:
+    """Which of what is known is the farthest of the nearest that stand for `n_alike` sessions (or all), int64 (B,).
 
     Args:
         distance: float64 (B, K).
