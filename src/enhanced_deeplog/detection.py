@@ -49,13 +49,19 @@ class Trust:
         n_alike: So many of them must be near for a session to count as known: one where all are known to be normal,
             more where a few may not be.
         clean: Which values of their evidence to trust; None: all.
+        evidence: The kinds of evidence that count.
+        agreement: How much more a session that is odd in content and in order is than one that is odd in either.
     """
 
     n_alike: int
     clean: CleanPart | None
+    evidence: tuple[str, ...]
+    agreement: float
 
 
-GIVEN_AS_NORMAL = Trust(n_alike=1, clean=None)
+# Where all are known to be normal, nothing is called rarer than what five of them have reached; a session that reaches
+# that in one view stands out by the other.
+GIVEN_AS_NORMAL = Trust(n_alike=1, clean=None, evidence=EVIDENCE, agreement=0.5)
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class Calibration:
         A kind of session of which `fit` saw too few normal ones can't be judged: it scores 0.
 
         Returns:
-            rarities: Of each kind of evidence, float64 (S, 4), nats.
+            rarities: Of each kind of evidence, 0 of one that doesn't count, float64 (S, 4), nats.
             scores: One normal session in exp(score) is at least this odd, float64 (S,).
             thresholds: A higher score is abnormal, float64 (S,).
         """
@@ -92,8 +98,10 @@ class Calibration:
         thresholds = np.full(len(scored), -np.log(alarm_rate))
         for keyed, score in self.scores.items():
             rows = np.flatnonzero(scored.keyed == keyed)
-            of_kind = {kind: values[rows] for kind, values in evidence.items()}
-            rarities[rows], scores[rows] = score.rarities(of_kind), score.score(of_kind)
+            of_kind = {kind: evidence[kind][rows] for kind in score.tails}
+            for kind, rarity in score.rarities(of_kind).items():
+                rarities[rows, EVIDENCE.index(kind)] = rarity
+            scores[rows] = score.score(of_kind)
             thresholds[rows] = score.threshold(alarm_rate)
         return rarities, scores, thresholds
 
@@ -119,8 +127,8 @@ def calibrate(held_out: ScoredSessions, trust: Trust, *, seed: int) -> Calibrati
     for keyed in (True, False):
         rows = np.flatnonzero(held_out.keyed == keyed)
         if len(rows) >= LEAST_SESSIONS:
-            of_kind = {kind: values[rows] for kind, values in evidence.items()}
-            scores[keyed] = SessionScore.fit(of_kind, trust.clean)
+            of_kind = {kind: evidence[kind][rows] for kind in trust.evidence}
+            scores[keyed] = SessionScore.fit(of_kind, agreement=trust.agreement, clean=trust.clean)
     return Calibration(known, usual, scores)
 
 

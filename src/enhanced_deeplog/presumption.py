@@ -26,8 +26,14 @@ _UNKNOWN_CONTENT = CleanPart(share=0.9, start=0.8, end=0.95)  # up to a tenth of
 _ALIKE_SHARE = 0.01  # what one session in a hundred looks like is usual, even if all of them should be abnormal
 _LEAST_ALIKE = 5  # no fewer sessions make a class, either
 
-# The odd end has been cut off; one session in a hundred that is left may still be abnormal.
-PRESUMED_NORMAL = Trust(n_alike=_LEAST_ALIKE, clean=CleanPart(share=1.0, start=0.9, end=0.98))
+# The odd end has been cut off; one session in a hundred that is left may still be abnormal. Rare, harmless records were
+# cut off with it, so that they surprise wherever they come: only misplacement tells.
+PRESUMED_NORMAL = Trust(
+    n_alike=_LEAST_ALIKE,
+    clean=CleanPart(share=1.0, start=0.9, end=0.98),
+    evidence=("counts", "misplacement", "end"),
+    agreement=0.0,
+)
 
 
 def presume_normal(sessions: Sessions, config: Config, n_events: int, *, workers: int, progress: Progress) -> Bools:
@@ -69,4 +75,4 @@ def _rarity(scored: ScoredSessions, seed: int) -> Float64s:
         "rare surprise": rare_surprise(scored.surprise, scored.event_ids, scored.starts, scored.n_events),
         "end": end_surprise(scored),
     }
-    return SessionScore.fit(evidence, _UNKNOWN_CONTENT).score(evidence)
+    return SessionScore.fit(evidence, clean=_UNKNOWN_CONTENT).score(evidence)
