@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -172,6 +172,7 @@ class Detection:
         reports: Loss of each epoch of the final training.
         normal_state: Mean hidden state of normal windows, float64 (H,).
         scorecard: What share of damaged normal sessions is found; empty in a loaded model, whose summary has it.
+        loss_by_window: Held-out loss of the base model and of those with other window sizes, nats; empty likewise.
     """
 
     scorer: BaseScorer
@@ -181,6 +182,7 @@ class Detection:
     reports: list[Any]
     normal_state: Float64s
     scorecard: tuple[DamageFound, ...] = ()
+    loss_by_window: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def drift(self) -> float:
@@ -226,11 +228,12 @@ def fit_detection(
     if n_normal < LEAST_SESSIONS:
         raise TooFewSessionsError(_too_few(n_normal))
     size = config.learning.window_size
-    others = [other for other in config.features.window_sizes if other != size]
+    read, compared = config.features.window_sizes, config.learning.compare_window_sizes
+    sizes = list(dict.fromkeys((size, *read, *compared)))
     fold = folds(normal, config)
     jobs = [
         *fold_trainings(normal, fold, config),
-        *(Training(normal, config.seed, window_size) for window_size in (size, *others)),
+        *(Training(normal, config.seed, window_size) for window_size in sizes),
     ]
     trained = train_all(
         sessions,
@@ -241,15 +244,17 @@ def fit_detection(
         progress=progress,
         stage="learning normal behaviour",
     )
-    n_folds = len(jobs) - 1 - len(others)
+    n_folds = len(jobs) - len(sizes)
     fold_scorers = [one.scorer for one in trained[:n_folds]]
     scored = score_held_out(sessions, fold, fold_scorers)
     scored = scored.take(np.flatnonzero(normal))
     calibration = calibrate(scored, trust, seed=config.seed)
     if not calibration.scores:
         raise TooFewSessionsError(_too_few(n_normal))
-    final = trained[n_folds]
-    by_size = {other: one.scorer for other, one in zip(others, trained[n_folds + 1 :], strict=True)}
+    of_size = dict(zip(sizes, trained[n_folds:], strict=True))
+    final = of_size[size]
+    by_size = {other: of_size[other].scorer for other in read if other != size}
+    loss_by_window = {other: min(r.validation_loss for r in one.reports) for other, one in of_size.items()}
     own = final.scorer.score(sessions).take(np.flatnonzero(normal))
     calibration = calibration.raised_to(own, config.detection.alarm_rate)
     normal_state = own.hidden_state[own.pair].astype(np.float64).mean(axis=0)
@@ -259,7 +264,9 @@ def fit_detection(
         for k, scorer in enumerate(fold_scorers)
     ]
     found = scorecard(sessions, fold, judges, seed=config.seed)
-    return Detection(final.scorer, by_size, calibration, final.state, final.reports, normal_state, found)
+    return Detection(
+        final.scorer, by_size, calibration, final.state, final.reports, normal_state, found, loss_by_window
+    )
 
 
 def _without(calibration: Calibration, normal: ScoredSessions, left_out: Bools, trust: Trust, seed: int) -> Calibration:
