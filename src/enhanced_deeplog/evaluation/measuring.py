@@ -38,7 +38,7 @@ from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.verdicts import Verdicts
 
-__all__ = ["OURS", "Row", "measure_detection", "measure_kinds", "measure_parsing", "measure_unseen"]
+__all__ = ["OURS", "Row", "class_confidence", "measure_detection", "measure_kinds", "measure_parsing", "measure_unseen"]
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -182,7 +182,7 @@ def measure_unseen(split: Split, config: Config, progress: Progress) -> list[Row
         {
             "system": OURS,
             "kinds": kind_measures(judged.types, judged.classes),
-            "confidence": _confidence(own, judged),
+            "confidence": class_confidence(own, judged),
             "share_unknown": _mean(abnormal.classes == UNKNOWN_CLASS),
             "fit_s": fit_s,
             "loss": loss_by_epoch(model),
@@ -207,7 +207,7 @@ def _mean(chosen: Bools) -> float | None:
     return float(chosen.mean()) if len(chosen) else None
 
 
-def _confidence(own: Judged, judged: Judged) -> Row:
+def class_confidence(own: Judged, judged: Judged) -> Row:
     """A class stands for the type that most of its members in `fit` have; a verdict is right if its class stands for
     the session's type (a normal session's never is). Sessions called unknown or normal say nothing about a class."""
     stands_for = {}

@@ -29,6 +29,7 @@ Bools = npt.NDArray[np.bool_]
 _WEIGHTS: dict[str, float] = {"deviation": 0.5, "statistics": 0.5}
 _SCALED_BY_COLUMN = {"deviation", "statistics", "hidden_state"}
 _MAX_TRANSITIONS = 200
+_USUAL_SHARE = 0.01  # of the normal sessions
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,11 @@ def surprise_profile(scored: ScoredSessions, drift: float) -> Float64s:
 
 
 def _count_deviation(scored: ScoredSessions, known: KnownCounts) -> Float64s:
-    """Which events are too many (+) or too few (-) against the nearest normal session, float64 (S, V)."""
+    """Which events are too many (+) or too few (-) against the nearest usual session, float64 (S, V).
+
+    The few normal sessions that carry the events of a fault, too, are not what tells its kind.
+    """
+    known = known.usual(_USUAL_SHARE)
     keys = np.column_stack([scored.is_open, scored.counts])
     distinct, inverse = np.unique(keys, axis=0, return_inverse=True)
     excess = np.stack([known.excess(row[1:], bool(row[0])) for row in distinct])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,10 @@ class KnownCounts:
         """
         known = cls.of(counts, is_open, n_alike=n_alike, seed=seed)
         return known, known._judge(counts, is_open, leave_one_out=True)
+
+    def usual(self, share: float) -> KnownCounts:
+        """The same, where only what so large a share of the sessions is near to counts as known."""
+        return replace(self, n_alike=max(round(share * int(self.n_any.sum())), self.n_alike))
 
     def novelty(self, counts: Float64s, is_open: Bools) -> Float64s:
         """Distance within which `n_alike` known sessions lie, in spreads of the counts.
