@@ -1,4 +1,4 @@
-"""How odd a session is: novelty of its counts, surprise and misplacement that accumulate, surprise at its end.
+"""How odd a session is: novelty of its counts; surprise, misplacement and lateness that accumulate; its end.
 
 Each kind of evidence becomes a rarity among normal sessions; the rarest one speaks for the session.
 """
@@ -14,11 +14,12 @@ import numpy.typing as npt
 
 from enhanced_deeplog.learning.calibration import CleanPart, Tail, most_expected
 
-__all__ = ["EVIDENCE", "SessionScore"]
+__all__ = ["EVIDENCE", "TIMING", "SessionScore"]
 
 Float64s = npt.NDArray[np.float64]
 
 EVIDENCE = ("counts", "surprise", "misplacement", "end")
+TIMING = "timing"  # a fifth kind, where pauses are judged
 _LEAST_SCALE = 0.5  # differences smaller than this mean nothing: half a typical step of a count, half a nat
 
 _N_LARGEST = 1000  # normal scores kept to check a threshold by
@@ -109,7 +110,8 @@ class SessionScore:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SessionScore:
         """The inverse of `to_json`."""
-        tails = {kind: Tail.from_json(data["tails"][kind]) for kind in EVIDENCE}
+        kinds = (*EVIDENCE, TIMING) if TIMING in data["tails"] else EVIDENCE
+        tails = {kind: Tail.from_json(data["tails"][kind]) for kind in kinds}
         largest = np.asarray(data["largest"], dtype=np.float64)
         return cls(tails, Tail.from_json(data["combined"]), largest, int(data["n_normal"]))
 
