@@ -6,9 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from enhanced_deeplog import Config, EnhancedDeepLog, LogRecords
 from enhanced_deeplog.evaluation.synthetic import SyntheticBenchmark, make_benchmark
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
 
 SMALL_CONFIG = {
     "learning": {

@@ -31,7 +31,7 @@ def same_partition(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 @given(st.integers(0, 10**6), st.integers(2, 14), st.sampled_from(METHODS))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_the_hierarchy_is_the_naive_one(seed: int, n: int, method: str) -> None:
     points = points_of(seed, n)
     merges = anomaly_classes._hierarchy(points, np.ones(n), method)
@@ -42,7 +42,7 @@ def test_the_hierarchy_is_the_naive_one(seed: int, n: int, method: str) -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(2, 60), st.sampled_from(METHODS))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_the_hierarchy_is_that_of_scipy(seed: int, n: int, method: str) -> None:
     points = points_of(seed, n)
     merges = anomaly_classes._hierarchy(points, np.ones(n), method)
@@ -55,7 +55,7 @@ def test_the_hierarchy_is_that_of_scipy(seed: int, n: int, method: str) -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(2, 12), st.sampled_from(METHODS))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_a_point_of_some_weight_is_as_good_as_so_many_points(seed: int, n: int, method: str) -> None:
     points = points_of(seed, n)
     sizes = np.random.default_rng(seed).integers(1, 6, n)
@@ -70,7 +70,7 @@ def test_a_point_of_some_weight_is_as_good_as_so_many_points(seed: int, n: int, 
 
 
 @given(st.integers(0, 10**6), st.integers(4, 12), st.integers(2, 3))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_the_silhouette_is_the_naive_one_of_repeated_points(seed: int, n: int, n_classes: int) -> None:
     rng = np.random.default_rng(seed)
     points, sizes = rng.normal(size=(n, 2)), rng.integers(1, 4, n)
@@ -198,7 +198,7 @@ def test_what_lies_in_the_midst_of_a_wide_class_and_is_like_none_of_its_members_
 
 
 @given(st.integers(0, 50), st.integers(1, 6))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_a_session_is_known_where_enough_members_are_near_it(seed: int, n_alike: int) -> None:
     rng = np.random.default_rng(seed)
     features = rng.integers(0, 4, (40, 3)).astype(np.float32)
@@ -217,7 +217,7 @@ def test_a_session_is_known_where_enough_members_are_near_it(seed: int, n_alike:
 
 
 @given(st.integers(0, 100))
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_the_order_of_the_sessions_does_not_matter(seed: int) -> None:
     features, _ = blobs(3, seed=1, spread=0.35, n_each=20)
     order = np.random.default_rng(seed).permutation(len(features))

@@ -160,7 +160,7 @@ any_parts = st.builds(
 
 
 @given(parts=any_parts)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_parts_that_went_through_a_directory_are_the_same(parts: Parts, tmp_path_factory: Any) -> None:
     path = tmp_path_factory.mktemp("bundles") / "b"
     bundle_id = save_bundle(Model(parts), path)  # type: ignore[arg-type]
@@ -541,7 +541,7 @@ def test_a_flipped_byte_or_another_length_is_refused_in_every_file(saved: Path, 
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_flipped_bit_of_the_manifest_goes_unnoticed(data: st.DataObject, tmp_path_factory: Any) -> None:
     path = tmp_path_factory.mktemp("bundles") / "b"
     bundle_id = save_bundle(Model(Parts(documents={"config": {"seed": 0}})), path)  # type: ignore[arg-type]
@@ -556,7 +556,7 @@ json_bytes = plain_data.map(lambda value: json.dumps(value).encode())
 
 
 @given(st.binary(max_size=200) | bytes_like_json | json_bytes)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_whatever_a_manifest_says_it_is_read_or_refused(manifest: bytes) -> None:
     with pytest.raises(BundleError):
         bundle.entries_of(manifest)

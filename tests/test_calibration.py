@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import poisson
 
@@ -35,7 +35,6 @@ def test_what_all_sessions_reach_is_not_rare_nor_what_is_hardly_more(clean_share
 
 
 @given(some_values, st.sampled_from([1.0, 0.85]))
-@settings(deadline=None)
 def test_a_larger_value_is_never_less_rare(values: np.ndarray, clean_share: float) -> None:
     for tail in (
         Tail.fit(values, least_scale=0.5),

@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -146,7 +147,8 @@ def test_leaving_a_kind_out_is_the_same_as_a_fit_that_never_met_it(data: Path) -
 def test_evaluate_measures_ours_beside_every_peer_and_appends_rows(data: Path, tmp_path: Path) -> None:
     rows_file = tmp_path / "rows.jsonl"
     rows_file.write_text('{"kept": true}\n')
-    result = run("evaluate", "hdfs/random", "--data", data, "--seeds", 1, "--output", rows_file, "--json", *SMALL)
+    words = ("evaluate", "hdfs/random", "--data", data, "--seeds", 1, "--output", rows_file, "--json", *SMALL)
+    result = run(*words, "--report", tmp_path / "x.html")
     assert result.exit_code == 0, result.stderr
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["system"] for row in rows][:2] == ["enhanced-deeplog", "all positive"]
@@ -160,6 +162,14 @@ def test_evaluate_measures_ours_beside_every_peer_and_appends_rows(data: Path, t
     assert ours["data_differs"] == ["hdfs/HDFS_2percent.log.gz", "hdfs/anomaly_label.csv"]
     assert rows_file.read_text().splitlines() == ['{"kept": true}', *result.stdout.splitlines()]
     assert "is not the file that published figures were measured on" in result.stderr
+
+    recall, precision = ours["detection"]["recall"], ours["detection"]["precision"]
+    assert [round(recall, 5), round(precision, 5)] in ours["pr_curve"]
+    assert len(ours["loss"]["training"]) == len(ours["loss"]["held_out"]) == 4
+    assert not any({"pr_curve", "loss"} & set(row) for row in rows[1:])
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", page) == ["Figures aimed at", "Detection", "Learning"]
+    assert re.findall(r"<h4>(.*?)</h4>", page) == ["Precision and recall", "hdfs/random"]
 
 
 def test_evaluate_shows_tables_and_which_bars_are_met(data: Path) -> None:

@@ -126,7 +126,7 @@ def test_severities_are_normalised():
     st.sampled_from([".", ","]),
     st.integers(-14 * 60, 14 * 60) | st.sampled_from(["", "Z"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_iso_time_comes_back_in_utc(moment, between, point, zone):
     text = moment.strftime(f"%Y-%m-%d{between}%H:%M:%S{point}%f")
     expected = moment
@@ -320,7 +320,7 @@ names = st.sampled_from(["msg", "body", "time", "level", "severityNumber", "scop
 
 
 @given(st.lists(st.dictionaries(names, json_values, max_size=6), min_size=1, max_size=5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_json_object_makes_one_row(objects):
     lines = ['{"msg": "x"}'] * 6 + [json.dumps(one) for one in objects]
     try:
@@ -374,7 +374,7 @@ literals = st.text(st.sampled_from(" :|-[](){}.*+?^$\\#&~/\"'%\t"), min_size=1, 
 
 
 @given(st.permutations(["Level", "Component", "Host", "Pid", "SessionKey", "Other", "Content"]), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_is_written_by_a_format_string_is_read_back(order, data):
     values = {name: data.draw(words, label=name) for name in order}
     text = line = ""
@@ -420,7 +420,7 @@ def test_what_fits_nothing_is_plain(lines):
 
 
 @given(st.lists(st.text(), max_size=5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_detection_is_deterministic_and_never_fails(lines):
     lines = [line.encode("utf-8", "replace").decode() for line in lines]
     assert detect_format(lines) == detect_format(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from enhanced_deeplog.learning import known_counts
@@ -27,7 +27,6 @@ def test_counts_are_those_of_each_session(sessions: list[list[int]]) -> None:
 
 
 @given(counted_sessions, counted_sessions, st.integers(1, 4))
-@settings(deadline=None)
 def test_novelty_is_the_distance_within_which_enough_known_sessions_lie(
     normal: list[tuple[list[int], bool]], judged: list[tuple[list[int], bool]], n_alike: int
 ) -> None:
@@ -40,7 +39,6 @@ def test_novelty_is_the_distance_within_which_enough_known_sessions_lie(
 
 
 @given(counted_sessions, st.integers(1, 4))
-@settings(deadline=None)
 def test_in_fit_each_session_is_judged_by_all_the_others(normal: list[tuple[list[int], bool]], n_alike: int) -> None:
     known, novelty = fit(normal, n_alike)
     expected = [

@@ -4,7 +4,7 @@ import time
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from enhanced_deeplog.errors import ConfigError
@@ -221,27 +221,23 @@ def test_no_bodies_give_no_bodies() -> None:
     assert mask_bodies(pl.Series("body", ["a"])).name == "body"
 
 
-@settings(deadline=None)
 @given(hostile_bodies)
 def test_masking_twice_is_masking_once(bodies: list[str]) -> None:
     once = mask_bodies(pl.Series(bodies))
     assert mask_bodies(once).to_list() == once.to_list()
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1))
 def test_masking_twice_is_masking_once_for_any_text(bodies: list[str]) -> None:
     once = mask_bodies(pl.Series(bodies, dtype=pl.String))
     assert mask_bodies(once).to_list() == once.to_list()
 
 
-@settings(deadline=None)
 @given(hostile_bodies)
 def test_a_body_is_masked_alike_alone_and_in_company(bodies: list[str]) -> None:
     assert mask_bodies(pl.Series(bodies)).to_list() == [masked(body) for body in bodies]
 
 
-@settings(deadline=None)
 @given(hostile_bodies)
 def test_masked_bodies_are_on_one_line_with_single_blanks(bodies: list[str]) -> None:
     for body in mask_bodies(pl.Series(bodies)):

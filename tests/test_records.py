@@ -244,7 +244,7 @@ raw_logs = st.binary(max_size=200) | st.lists(
 @example(b"aaaaa\r\nb", 1, 5)
 @example(b"aaaaa\rb\nb", 1, 5)
 @example(b"\xef\xbb\xbfa\nb", 1, 5)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_bytes_are_read_as_the_naive_reader_reads_them(tmp_path_factory, raw, block_bytes, max_line_bytes):
     raw = b"x\n" + raw.replace(b"\0", b"0")
     path = tmp_path_factory.getbasetemp() / "any.log"
@@ -261,7 +261,7 @@ def test_any_bytes_are_read_as_the_naive_reader_reads_them(tmp_path_factory, raw
 
 
 @given(st.integers(1, 2000), st.sampled_from([[], ["", "  at x.y"], ["1 2 3"], ['{"msg": "x"}'] * 40]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_block_size_gives_the_same_records(tmp_path_factory, block_bytes, others):
     path = tmp_path_factory.getbasetemp() / "blocks.log"
     path.write_text("\n".join([*others, *hdfs_lines(30)]))
@@ -476,7 +476,7 @@ sources_of_times = st.lists(st.lists(st.none() | st.integers(0, 9), max_size=6),
 
 
 @given(sources_of_times)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_merging_keeps_every_record_and_the_order_of_every_source(sources):
     frame = pl.concat([timed(f"s{i}", times) for i, times in enumerate(sources)])
     merged = merge_order(frame)

@@ -22,7 +22,6 @@ def laid_out(sessions: list[list[float]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(surprises, st.sampled_from([0.0, 0.5, 1.0, 2.5]))
-@settings(deadline=None)
 def test_accumulated_surprise_is_that_of_the_best_of_all_stretches(sessions: list[list[float]], drift: float) -> None:
     values, starts = laid_out(sessions)
     expected = [naive_accumulated(session, drift) for session in sessions]
@@ -68,7 +67,7 @@ some_sessions = st.lists(
 
 
 @given(some_sessions)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_rare_surprise_is_that_of_comparing_every_session_with_every_other(
     sessions: list[list[tuple[int, float]]],
 ) -> None:

@@ -100,14 +100,12 @@ def test_a_body_of_thousands_of_tokens_counts_its_tail_as_one() -> None:
     assert template.text == "word " * (MAX_TOKENS - 1) + WILDCARD
 
 
-@settings(deadline=None)
 @given(bodies_of_words)
 def test_every_learnt_body_matches(bodies: list[str]) -> None:
     assert None not in grown(bodies, min_values=2).match(bodies)
     assert None not in grown(bodies, min_values=3).match(bodies)
 
 
-@settings(deadline=None)
 @given(any_bodies.flatmap(lambda bodies: st.tuples(st.just(bodies), st.permutations(bodies))))
 def test_order_and_repetition_of_bodies_never_matter(both: tuple[list[str], list[str]]) -> None:
     bodies, shuffled = both
@@ -116,7 +114,6 @@ def test_order_and_repetition_of_bodies_never_matter(both: tuple[list[str], list
     assert grown(dict.fromkeys(shuffled, 7), min_values=3).to_json() == expected  # type: ignore[arg-type]
 
 
-@settings(deadline=None)
 @given(bodies_of_words, bodies_of_words)
 def test_more_learning_keeps_what_was_known(first: list[str], second: list[str]) -> None:
     miner = grown(first, min_values=3)
@@ -128,7 +125,6 @@ def test_more_learning_keeps_what_was_known(first: list[str], second: list[str])
     assert len(known) == sum(1 + len(template.aliases) for template in miner.templates)
 
 
-@settings(deadline=None)
 @given(bodies_of_words)
 def test_learning_the_same_again_changes_nothing(bodies: list[str]) -> None:
     miner = grown(bodies, min_values=3)
@@ -149,7 +145,6 @@ def test_a_replaced_template_becomes_an_alias_of_its_successor() -> None:
 # Matching
 
 
-@settings(deadline=None)
 @given(bodies_of_words, bodies_of_words, st.integers(2, 4))
 def test_match_is_the_linear_scan_only_faster(learnt: list[str], asked: list[str], min_values: int) -> None:
     miner = grown(learnt[: len(learnt) // 2], min_values=min_values)
@@ -158,7 +153,6 @@ def test_match_is_the_linear_scan_only_faster(learnt: list[str], asked: list[str
     assert miner.match(asked) == [naive_match(miner, body) for body in asked]
 
 
-@settings(deadline=None)
 @given(any_bodies, any_bodies)
 def test_match_never_learns(learnt: list[str], asked: list[str]) -> None:
     miner = grown(learnt, min_values=3)
@@ -183,7 +177,6 @@ def edited(*templates: dict[str, object]) -> TemplateMiner:
     return TemplateMiner.from_json(json.dumps(content))
 
 
-@settings(deadline=None)
 @given(any_bodies, any_bodies)
 def test_a_loaded_miner_is_the_saved_one(learnt: list[str], asked: list[str]) -> None:
     miner = grown(learnt, min_values=3)
@@ -283,7 +276,6 @@ def test_parameters_are_what_stands_for_the_wildcards(body: str, template: str |
     assert parameters(pl.Series([body]), [template]) == [values]
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["opened", "closed"]), st.from_regex("[a-z]{1,9}", fullmatch=True)),
@@ -370,7 +362,7 @@ def test_hdfs_has_a_few_dozen_templates() -> None:
     assert 20 <= len(grown(masked).templates) <= 46
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=2, max_size=4).map(" ".join), max_size=80))
 def test_every_template_is_supported_by_a_learnt_body(bodies: list[str]) -> None:
     miner = grown(bodies, min_values=3)

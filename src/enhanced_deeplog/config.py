@@ -71,7 +71,7 @@ class DetectionConfig(_Section):
     """Whether a session is abnormal."""
 
     mode: Literal["rarity", "top_k"] = "rarity"  # "top_k": as DeepLog was published, an event of rank > top_k
-    alarm_rate: float = Field(0.0005, gt=0, lt=0.5)  # share of normal sessions that may raise a false alarm
+    alarm_rate: float = Field(0.001, gt=0, lt=0.5)  # share of normal sessions that may raise a false alarm
     top_k: int = Field(9, ge=1)  # g in DeepLog
     n_folds: int = Field(3, ge=2)  # each normal session is scored by a network that never saw it
     timing: bool = False  # also judge how long each step took

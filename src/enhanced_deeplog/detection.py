@@ -15,7 +15,7 @@ from enhanced_deeplog.config import Config
 from enhanced_deeplog.cross_fit import Progress, Training, fold_trainings, folds, score_held_out, train_all
 from enhanced_deeplog.errors import TooFewSessionsError
 from enhanced_deeplog.events import END
-from enhanced_deeplog.learning.anomaly_score import TIMING, SessionScore
+from enhanced_deeplog.learning.anomaly_score import EVIDENCE, TIMING, SessionScore
 from enhanced_deeplog.learning.calibration import CleanPart
 from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.learning.known_counts import KnownCounts
@@ -50,13 +50,19 @@ class Trust:
         n_alike: So many of them must be near for a session to count as known: one where all are known to be normal,
             more where a few may not be.
         clean: Which values of their evidence to trust; None: all.
+        evidence: The kinds of evidence that count.
+        agreement: How much more a session that is odd in content and in order is than one that is odd in either.
     """
 
     n_alike: int
     clean: CleanPart | None
+    evidence: tuple[str, ...]
+    agreement: float
 
 
-GIVEN_AS_NORMAL = Trust(n_alike=1, clean=None)
+# Where all are known to be normal, nothing is called rarer than what five of them have reached; a session that reaches
+# that in one view stands out by the other.
+GIVEN_AS_NORMAL = Trust(n_alike=1, clean=None, evidence=EVIDENCE, agreement=0.5)
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class Calibration:
         A kind of session of which `fit` saw too few normal ones can't be judged: it scores 0.
 
         Returns:
-            rarities: Of each kind of evidence, float64 (S, 4), or (S, 5) with timing, nats.
+            rarities: Of each kind of evidence, 0 of one that doesn't count, float64 (S, 4 or, with timing, 5), nats.
             scores: One normal session in exp(score) is at least this odd, float64 (S,).
             thresholds: A higher score is abnormal, float64 (S,).
         """
@@ -95,8 +101,10 @@ class Calibration:
         thresholds = np.full(len(scored), -np.log(alarm_rate))
         for keyed, score in self.scores.items():
             rows = np.flatnonzero(scored.keyed == keyed)
-            of_kind = {kind: values[rows] for kind, values in evidence.items()}
-            rarities[rows], scores[rows] = score.rarities(of_kind), score.score(of_kind)
+            of_kind = {kind: evidence[kind][rows] for kind in score.tails}
+            for kind, rarity in score.rarities(of_kind).items():
+                rarities[rows, list(evidence).index(kind)] = rarity
+            scores[rows] = score.score(of_kind)
             thresholds[rows] = score.threshold(alarm_rate)
         return rarities, scores, thresholds
 
@@ -123,8 +131,9 @@ def calibrate(held_out: ScoredSessions, trust: Trust, *, seed: int) -> Calibrati
     for keyed in (True, False):
         rows = np.flatnonzero(held_out.keyed == keyed)
         if len(rows) >= LEAST_SESSIONS:
-            of_kind = {kind: values[rows] for kind, values in evidence.items()}
-            scores[keyed] = SessionScore.fit(of_kind, trust.clean)
+            kinds = trust.evidence if late is None else (*trust.evidence, TIMING)
+            of_kind = {kind: evidence[kind][rows] for kind in kinds}
+            scores[keyed] = SessionScore.fit(of_kind, agreement=trust.agreement, clean=trust.clean)
     return Calibration(known, usual, scores, late)
 
 

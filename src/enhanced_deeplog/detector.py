@@ -24,6 +24,7 @@ from enhanced_deeplog.logs.parsing import miner_of, parse_batches, parse_records
 from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.session_rules import choose_rules
 from enhanced_deeplog.logs.sessions import PauseLimits, Sessions, split_into_sessions, stream_pauses
+from enhanced_deeplog.logs.severity import severe_events
 from enhanced_deeplog.model_parts import ModelParts, parts_of, restore
 from enhanced_deeplog.presumption import PRESUMED_NORMAL, presume_normal
 from enhanced_deeplog.summary import summarise
@@ -88,9 +89,8 @@ class EnhancedDeepLog:
         if normal is not None:
             usual, trust = np.ones(len(learnt_from), dtype=np.bool_), GIVEN_AS_NORMAL
         else:
-            usual = presume_normal(
-                learnt_from, self.config, len(self.vocabulary), workers=workers, progress=self._report
-            )
+            severe = severe_events(learnt_from, self.vocabulary)
+            usual = presume_normal(learnt_from, severe, self.config, workers=workers, progress=self._report)
             trust = PRESUMED_NORMAL
         self.detection = fit_detection(
             learnt_from,

@@ -26,6 +26,7 @@ __all__ = [
     "RECORD_COLUMNS",
     "SUFFIXES",
     "check_directory",
+    "check_file",
     "check_output",
     "finding_line",
     "record_lines",
@@ -68,6 +69,15 @@ def check_output(path: Path) -> None:
             f"--output {_shown(path)}: expected a name that ends in {', '.join(SUFFIXES[:-1])} or "
             f"{SUFFIXES[-1]}: the ending says what to write. Give it one of these."
         )
+    check_file(path)
+
+
+def check_file(path: Path) -> None:
+    """Make sure that a file can be written there.
+
+    Raises:
+        OutputError: If not.
+    """
     target = _target(path)
     if target.exists() and not target.is_file():
         raise OutputError(f"{_shown(path)}: expected a file to write to; this is a directory or a device.")

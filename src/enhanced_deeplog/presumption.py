@@ -25,15 +25,30 @@ _PRESUMED_RARITY = float(np.log(1000.0))
 _UNKNOWN_CONTENT = CleanPart(share=0.9, start=0.8, end=0.95)  # up to a tenth of a log may be abnormal
 _ALIKE_SHARE = 0.01  # what one session in a hundred looks like is usual, even if all of them should be abnormal
 _LEAST_ALIKE = 5  # no fewer sessions make a class, either
+_USUAL_FAILURE = 0.2  # an error that one session in five has is part of normal behaviour
 
-# The odd end has been cut off; one session in a hundred that is left may still be abnormal.
-PRESUMED_NORMAL = Trust(n_alike=_LEAST_ALIKE, clean=CleanPart(share=1.0, start=0.9, end=0.98))
+# The odd end has been cut off; one session in a hundred that is left may still be abnormal. Rare, harmless records were
+# cut off with it, so that they surprise wherever they come: only misplacement tells.
+PRESUMED_NORMAL = Trust(
+    n_alike=_LEAST_ALIKE,
+    clean=CleanPart(share=1.0, start=0.9, end=0.98),
+    evidence=("counts", "misplacement", "end"),
+    agreement=0.0,
+)
 
 
-def presume_normal(sessions: Sessions, config: Config, n_events: int, *, workers: int, progress: Progress) -> Bools:
+def presume_normal(sessions: Sessions, severe: Bools, config: Config, *, workers: int, progress: Progress) -> Bools:
     """Which sessions of a log of unknown content to learn normal behaviour from, bool (S,).
 
-    Each session is scored by a network that never saw it; what looks rare among the others is left out.
+    Each session is scored by a network that never saw it; what looks rare among the others is left out. So is what
+    fails, even where many sessions fail alike.
+
+    Args:
+        sessions: Sessions of unknown content.
+        severe: Which events say that something failed, bool (V,).
+        config: Settings.
+        workers: Networks trained side by side; the result is the same with any number.
+        progress: Told the stage and the share done.
     """
     everything = np.ones(len(sessions), dtype=np.bool_)
     if len(sessions) < LEAST_SESSIONS:
@@ -46,7 +61,7 @@ def presume_normal(sessions: Sessions, config: Config, n_events: int, *, workers
         sessions,
         jobs,
         two_folds,
-        n_events,
+        len(severe),
         workers=workers,
         progress=progress,
         stage="telling usual from rare",
@@ -56,8 +71,18 @@ def presume_normal(sessions: Sessions, config: Config, n_events: int, *, workers
     for keyed in (True, False):  # what a hundred sessions are is asked of each population by itself
         rows = np.flatnonzero(scored.keyed == keyed)
         if len(rows) >= LEAST_SESSIONS:
-            presumed[rows] = _rarity(scored.take(rows), config.seed) < _PRESUMED_RARITY
+            of_kind = scored.take(rows)
+            presumed[rows] = _rarity(of_kind, config.seed) < _PRESUMED_RARITY
+            without_failures = presumed[rows] & ~_fails(of_kind.counts, severe)
+            if without_failures.sum() >= LEAST_SESSIONS:
+                presumed[rows] = without_failures
     return presumed
+
+
+def _fails(counts: Float64s, severe: Bools) -> Bools:
+    """Whether each session has an event that says so and that few sessions have, bool (S,)."""
+    has = counts[:, severe] > 0
+    return np.asarray(has[:, has.mean(axis=0) < _USUAL_FAILURE].any(axis=1))
 
 
 def _rarity(scored: ScoredSessions, seed: int) -> Float64s:
@@ -69,4 +94,4 @@ def _rarity(scored: ScoredSessions, seed: int) -> Float64s:
         "rare surprise": rare_surprise(scored.surprise, scored.event_ids, scored.starts, scored.n_events),
         "end": end_surprise(scored),
     }
-    return SessionScore.fit(evidence, _UNKNOWN_CONTENT).score(evidence)
+    return SessionScore.fit(evidence, clean=_UNKNOWN_CONTENT).score(evidence)

@@ -5,22 +5,21 @@ from __future__ import annotations
 import csv
 import json as json_format
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enhanced_deeplog.cli.measured_screens import in_short, measured_screen
 from enhanced_deeplog.cli.options import Json, Settings
-from enhanced_deeplog.cli.terminal import Progress, message, progress, shown, write_lines, write_screen
+from enhanced_deeplog.cli.reporting import check_report, earlier_rows, write_report
+from enhanced_deeplog.cli.terminal import Progress, message, progress, write_lines, write_screen
 from enhanced_deeplog.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from enhanced_deeplog.config import Config
     from enhanced_deeplog.evaluation.datasets import Dataset
-    from enhanced_deeplog.evaluation.figures import Measured
     from enhanced_deeplog.evaluation.protocol import Protocol
 
 __all__ = ["evaluate"]
@@ -29,16 +28,16 @@ Row = dict[str, Any]
 
 
 def evaluate(
+    settings: Settings,
+    *,
     names: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="PROTOCOL",
             help="hdfs, hdfs-sequences, openstack-nova, synthetic, service, parsing, all; or one of a data set's "
             "protocols, such as hdfs/time.",
         ),
-    ],
-    settings: Settings,
-    *,
+    ] = None,
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder that holds the data sets.")] = Path("data"),
     seeds: Annotated[int, typer.Option(metavar="N", min=1, help="So many splits and initialisations.")] = 5,
     output: Annotated[
@@ -59,6 +58,18 @@ def evaluate(
     download: Annotated[bool, typer.Option("--download", help="Fetch files that are missing, where they can be.")] = (
         False
     ),
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Write tables and plots as one page, which needs no network."),
+    ] = None,
+    rows_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--rows",
+            metavar="FILE.jsonl",
+            help="Measure nothing: take the rows that --output left, of the protocols that are named or of all.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure by the published protocols, beside baselines and peers, over several seeds.
@@ -67,12 +78,16 @@ def evaluate(
     """
     from enhanced_deeplog.cli.fitting import check_training_packages
     from enhanced_deeplog.evaluation.datasets import DATASETS
-    from enhanced_deeplog.evaluation.protocol import PROTOCOLS, protocols_of
 
-    valid = [*DATASETS, *(name for name in PROTOCOLS if name not in DATASETS), "all"]
-    if unknown := [name for name in names if name not in valid]:
-        raise UsageError(f"No protocol is called {unknown[0]!r}. There are: {', '.join(valid)}.")
-    config, protocols = settings.read(), protocols_of(names)
+    if report is not None:
+        check_report(report, export_splits=export_splits, rows_file=rows_file)
+    protocols = _named(names, needed=rows_file is None)
+    if rows_file is not None:
+        others = {"--output": output, "--export-splits": export_splits, "--predictions": predictions}
+        _refuse({**others, "--download": download or None})
+        _tell(earlier_rows(rows_file, [protocol.name for protocol in protocols]), report, json=json)
+        return
+    config = settings.read()
     sets = dict.fromkeys(protocol.dataset for protocol in protocols)
     differ = [path for name in sets for path in _make_sure_of(DATASETS[name], data, download=download)]
     first = config.seed
@@ -86,10 +101,36 @@ def evaluate(
     else:
         check_training_packages()
         rows = _measure(protocols, data, config, seeds, output, {**_circumstances(config), "data_differs": differ})
+    _tell(rows, report, json=json)
+
+
+def _named(names: Sequence[str] | None, *, needed: bool) -> list[Protocol]:
+    from enhanced_deeplog.evaluation.datasets import DATASETS
+    from enhanced_deeplog.evaluation.protocol import PROTOCOLS, protocols_of
+
+    valid = [*DATASETS, *(name for name in PROTOCOLS if name not in DATASETS), "all"]
+    if unknown := [name for name in names or () if name not in valid]:
+        raise UsageError(f"No protocol is called {unknown[0]!r}. There are: {', '.join(valid)}.")
+    if needed and not names:
+        raise UsageError(
+            f"evaluate needs to know what to measure: {', '.join(valid)}; or --rows FILE, to measure nothing."
+        )
+    return protocols_of(names or ())
+
+
+def _refuse(others: Mapping[str, object]) -> None:
+    if given := [option for option, value in others.items() if value is not None]:
+        raise UsageError(f"--rows measures nothing, so {given[0]} has nothing to do. Leave one of them out.")
+
+
+def _tell(rows: Sequence[Row], report: Path | None, *, json: bool) -> None:
+    """What was measured, in each form that was asked for."""
+    if report is not None:
+        write_report(rows, report)
     if json:
         write_lines(json_format.dumps(row, allow_nan=False) for row in rows)
-        return
-    write_screen(*_screen(rows))
+    else:
+        write_screen(*measured_screen(rows))
 
 
 def _measure(
@@ -104,7 +145,7 @@ def _measure(
                 found = [{**row, **circumstances} for row in found]
                 _append(found, output)
                 rows += found
-                message(f"{where}: {_in_short(found)}")
+                message(f"{where}: {in_short(found)}")
     return rows
 
 
@@ -280,71 +321,3 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
-
-
-# --- The screen -------------------------------------------------------------------------------------------------
-
-_DETECTION = ("precision", "recall", "f1", "pr_auc", "oracle_f1", "false_alarms_per_10_000")
-_KINDS = ("ari", "nmi", "purity", "macro_f1", "n_classes", "called_unknown")
-
-
-def _screen(rows: Sequence[Row]) -> Iterator[RenderableType]:
-    from rich.text import Text
-
-    from enhanced_deeplog.cli.tables import table
-    from enhanced_deeplog.evaluation.figures import measured
-
-    for part, columns in (("detection", _DETECTION), ("kinds", _KINDS)):
-        for protocol in dict.fromkeys(row["protocol"] for row in rows if part in row):
-            of_protocol = [row for row in rows if row["protocol"] == protocol and part in row]
-            n_seeds = len({row["seed"] for row in of_protocol})
-            yield Text(f"{protocol}: {part}, mean of {n_seeds} {'seed' if n_seeds == 1 else 'seeds'}", "bold")
-            made = table("system", *(f">{_heading(column)}" for column in columns))
-            for system in dict.fromkeys(row["system"] for row in of_protocol):
-                of_system = [row[part] for row in of_protocol if row["system"] == system]
-                made.add_row(shown(system, limit=60), *(_mean(of_system, column) for column in columns))
-            yield made
-    figures = measured(rows)
-    if figures:
-        yield Text("Figures aimed at", "bold")
-        yield _figure_table(figures)
-
-
-def _heading(column: str) -> str:
-    return column.replace("false_alarms_per_10_000", "alarms/10,000").replace("_", " ")
-
-
-def _mean(measures: Sequence[Mapping[str, Any]], name: str) -> str:
-    values = [value for one in measures if (value := one.get(name)) is not None]
-    if not values:
-        return ""
-    mean = sum(values) / len(values)
-    return f"{mean:.1f}" if name.startswith(("n_", "false_alarms")) else f"{mean:.3f}"
-
-
-def _figure_table(figures: Sequence[Measured]) -> RenderableType:
-    from enhanced_deeplog.cli.tables import table
-
-    made = table(">", "figure", ">mean", ">min", ">max", ">seeds", ">bar", "")
-    for one in figures:
-        figure = one.figure
-        if figure.within is not None:
-            bar = f"{figure.within:g} to {figure.bar:g}"
-        else:
-            bar = f"{'≤' if figure.smaller_is_better else '≥'} {figure.bar:g}"
-        made.add_row(
-            str(figure.number),
-            figure.about,
-            *(f"{value:.4g}" for value in (one.mean, min(one.values), max(one.values))),
-            str(len(one.values)),
-            bar,
-            "met" if figure.is_met(one.mean) else "not met",
-        )
-    return made
-
-
-def _in_short(rows: Sequence[Row]) -> str:
-    """The figures of one run, for those who wait."""
-    from enhanced_deeplog.evaluation.figures import measured
-
-    return "; ".join(f"{one.figure.about} {one.mean:.4g}" for one in measured(rows)) or "done"

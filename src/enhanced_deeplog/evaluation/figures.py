@@ -38,6 +38,13 @@ class Figure:
     smaller_is_better: bool = False
     within: float | None = None
 
+    @property
+    def asked(self) -> str:
+        """What the mean must be, as people read it."""
+        if self.within is not None:
+            return f"{self.within:g} to {self.bar:g}"
+        return f"{'≤' if self.smaller_is_better else '≥'} {self.bar:g}"
+
     def is_met(self, value: float) -> bool:
         """Whether a mean reaches the bar."""
         if self.within is not None:

@@ -28,6 +28,7 @@ from enhanced_deeplog.evaluation.measures import (
     paired_test,
 )
 from enhanced_deeplog.evaluation.peers import PEERS, PeerInput
+from enhanced_deeplog.evaluation.plotted import kinds_shown, loss_by_epoch, pr_curve
 from enhanced_deeplog.evaluation.splits import Split
 from enhanced_deeplog.events import UNKNOWN
 from enhanced_deeplog.findings import NORMAL, UNKNOWN_CLASS
@@ -94,10 +95,13 @@ def measure_detection(split: Split, config: Config, progress: Progress) -> list[
             "first_alarm": _first_alarms(model, sessions, verdicts, split.truth),
             "fit_s": fit_s,
             "classify_s": classify_s,
+            "pr_curve": pr_curve(truth, judged.margins),
+            "loss": loss_by_epoch(model),
         }
     ]
     if len(set(judged.types[truth].tolist())) > 1:
         rows[0]["kinds"] = kind_measures(judged.types, judged.classes)
+        rows[0] |= kinds_shown(model, sessions, verdicts, split.truth)
     peers = [{"system": name, **_detection(truth, one.found, one.scores, distinct)} for name, one in told.items()]
     return rows + peers
 
@@ -138,7 +142,8 @@ def measure_kinds(split: Split, config: Config, progress: Progress) -> list[Row]
     """Kinds of the judged sessions, by session and by distinct sequence; beside them what must fail."""
     model, fit_s = _fit(split, config, progress)
     sessions = model.read_sessions(split.judged)
-    judged = by_key(sessions, model.judge(sessions), split.truth)
+    verdicts = model.judge(sessions)
+    judged = by_key(sessions, verdicts, split.truth)
     distinct = distinct_sequences(judged, sequences_of(model, split.judged))
     shuffled = np.random.default_rng(config.seed).permutation(judged.classes)
     rows = [
@@ -154,7 +159,11 @@ def measure_kinds(split: Split, config: Config, progress: Progress) -> list[Row]
             ("one class for all", np.ones_like(judged.classes)),
         )
     ]
-    rows[0]["fit_s"] = fit_s
+    rows[0] |= {
+        "fit_s": fit_s,
+        "loss": loss_by_epoch(model),
+        **kinds_shown(model, sessions, verdicts, split.truth),
+    }
     if not judged.is_abnormal.all():
         rows[0]["detection"] = detection_measures(judged.is_abnormal, judged.found, judged.margins)
     return rows
@@ -176,6 +185,7 @@ def measure_unseen(split: Split, config: Config, progress: Progress) -> list[Row
             "confidence": _confidence(own, judged),
             "share_unknown": _mean(abnormal.classes == UNKNOWN_CLASS),
             "fit_s": fit_s,
+            "loss": loss_by_epoch(model),
         }
     ]
     types, n_of_type = np.unique(own.types[own.is_abnormal], return_counts=True)

@@ -1,6 +1,7 @@
 """How odd a session is: novelty of its counts; surprise, misplacement and lateness that accumulate; its end.
 
-Each kind of evidence becomes a rarity among normal sessions; the rarest one speaks for the session.
+Each kind of evidence becomes a rarity among normal sessions. There are two views of a session, what it consists of and
+in which order that came; the view in which it is rarer speaks for it, and the other may agree.
 """
 
 from __future__ import annotations
@@ -30,31 +31,36 @@ class SessionScore:
     """From evidence to one score: -log of the share of normal sessions that are at least as odd.
 
     Attributes:
-        tails: Rarity of each kind of evidence.
-        combined: Rarity of the rarest kind.
+        tails: Rarity of each kind of evidence that counts.
+        agreement: Share of the rarity of one view that is added to that of the other, rarer one.
+        combined: Rarity of the two together.
         largest: The largest scores that normal sessions had, descending, float64 (at most 1000,).
         n_normal: How many normal sessions there were.
     """
 
     tails: Mapping[str, Tail]
+    agreement: float
     combined: Tail
     largest: Float64s
     n_normal: int
 
     @classmethod
-    def fit(cls, evidence: Mapping[str, Float64s], clean: CleanPart | None = None) -> SessionScore:
+    def fit(
+        cls, evidence: Mapping[str, Float64s], *, agreement: float = 0.0, clean: CleanPart | None = None
+    ) -> SessionScore:
         """Calibrate on sessions that nothing that scores them has seen.
 
         Args:
-            evidence: Each kind of it, float64 (S,).
+            evidence: Each kind of it that counts, float64 (S,); "counts" is one of them.
+            agreement: See the attribute.
             clean: Which of the values to trust; None where all sessions are known to be normal.
         """
         tails = {kind: _fit_tail(values, clean) for kind, values in evidence.items()}
-        rarest = np.max([tail.rarity(evidence[kind]) for kind, tail in tails.items()], axis=0)
-        combined = _fit_tail(rarest, clean)
+        together = _together({kind: tail.rarity(evidence[kind]) for kind, tail in tails.items()}, agreement)
+        combined = _fit_tail(together, clean)
         # Where abnormal sessions may be among them, the largest scores contradict nothing.
-        scores = np.sort(combined.rarity(rarest))[::-1] if clean is None else np.zeros(0)
-        return cls(tails, combined, scores[:_N_LARGEST].copy(), len(rarest))
+        scores = np.sort(combined.rarity(together))[::-1] if clean is None else np.zeros(0)
+        return cls(tails, agreement, combined, scores[:_N_LARGEST].copy(), len(together))
 
     def raised_to(self, scores: Float64s) -> SessionScore:
         """The same, where the network that will judge has given these scores to sessions it learnt from.
@@ -90,19 +96,20 @@ class SessionScore:
         low = chi2.ppf(0.025, 2 * n_above) / 2 if n_above else 0.0
         return float(low / self.n_normal), float(chi2.ppf(0.975, 2 * n_above + 2) / 2 / self.n_normal)
 
-    def rarities(self, evidence: Mapping[str, Float64s]) -> Float64s:
-        """Rarity of each kind of evidence, float64 (S, E), nats."""
-        return np.stack([tail.rarity(evidence[kind]) for kind, tail in self.tails.items()], axis=1)
+    def rarities(self, evidence: Mapping[str, Float64s]) -> dict[str, Float64s]:
+        """Rarity of each kind of evidence that counts, nats, float64 (S,)."""
+        return {kind: tail.rarity(evidence[kind]) for kind, tail in self.tails.items()}
 
     def score(self, evidence: Mapping[str, Float64s]) -> Float64s:
         """One normal session in exp(score) is at least this odd, float64 (S,)."""
-        return self.combined.rarity(self.rarities(evidence).max(axis=1))
+        return self.combined.rarity(_together(self.rarities(evidence), self.agreement))
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, for the bundle."""
         return {
             "largest": self.largest.tolist(),
             "n_normal": self.n_normal,
+            "agreement": self.agreement,
             "combined": self.combined.to_json(),
             "tails": {kind: tail.to_json() for kind, tail in self.tails.items()},
         }
@@ -110,10 +117,18 @@ class SessionScore:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SessionScore:
         """The inverse of `to_json`."""
-        kinds = (*EVIDENCE, TIMING) if TIMING in data["tails"] else EVIDENCE
+        kinds = [kind for kind in (*EVIDENCE, TIMING) if kind in data["tails"]]
         tails = {kind: Tail.from_json(data["tails"][kind]) for kind in kinds}
         largest = np.asarray(data["largest"], dtype=np.float64)
-        return cls(tails, Tail.from_json(data["combined"]), largest, int(data["n_normal"]))
+        combined = Tail.from_json(data["combined"])
+        return cls(tails, float(data["agreement"]), combined, largest, int(data["n_normal"]))
+
+
+def _together(rarities: Mapping[str, Float64s], agreement: float) -> Float64s:
+    """The rarity of what a session consists of and of the order in which it came, together, nats, float64 (S,)."""
+    content = rarities["counts"]
+    order = np.max([rarity for kind, rarity in rarities.items() if kind != "counts"], axis=0)
+    return np.asarray(np.maximum(content, order) + agreement * np.minimum(content, order))
 
 
 def _fit_tail(values: Float64s, clean: CleanPart | None) -> Tail:

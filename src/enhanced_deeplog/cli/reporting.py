@@ -1,0 +1,68 @@
+"""`evaluate --report` and `--rows`: a page of what was measured, now or earlier."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from enhanced_deeplog.cli.terminal import message
+from enhanced_deeplog.errors import InputError, UsageError
+
+__all__ = ["check_report", "earlier_rows", "write_report"]
+
+Row = dict[str, Any]
+
+
+def check_report(report: Path, *, export_splits: Path | None, rows_file: Path | None) -> None:
+    """What can't be written must be known before hours of measuring.
+
+    Raises:
+        UsageError: If there is nothing to report, or no page can be made or written.
+    """
+    from enhanced_deeplog.output import check_directory, check_file
+
+    if export_splits is not None:
+        raise UsageError("--export-splits measures nothing, so there is nothing to --report. Leave one of them out.")
+    if report.suffix != ".html":
+        raise UsageError(f"--report {report}: expected a name that ends in .html; a page is written to it.")
+    if rows_file is not None and report.exists() and rows_file.exists() and report.samefile(rows_file):
+        raise UsageError(f"--report {report} is the file of --rows. Write to another file.")
+    if importlib.util.find_spec("plotly") is None:
+        raise UsageError(
+            "--report needs plotly, which can't be found. Install it: pip install 'enhanced-deeplog[report]'."
+        )
+    check_directory(report.parent)
+    check_file(report)
+
+
+def earlier_rows(path: Path, protocols: Sequence[str]) -> list[Row]:
+    """Of each protocol and seed the rows of the last run at default settings; of these protocols, or of all.
+
+    Raises:
+        InputError: If the file can't be read, or has no such row.
+    """
+    from enhanced_deeplog.evaluation.figures import published
+    from enhanced_deeplog.evaluation.rows import read_rows
+
+    found = read_rows(path)
+    rows = [dict(row) for row in published(found) if not protocols or row["protocol"] in protocols]
+    if not rows:
+        there = ", ".join(dict.fromkeys(row["protocol"] for row in found))
+        raise InputError(
+            f"{path}: expected rows of {', '.join(protocols) or 'any protocol'} at default settings; it has "
+            f"{len(found):,} rows, of {there}, and none of them is one. Name other protocols, or measure these."
+        )
+    if len(rows) < len(found):
+        message(f"{path}: {len(rows):,} of {len(found):,} rows count: the last run of each protocol and seed.")
+    return rows
+
+
+def write_report(rows: Sequence[Row], report: Path) -> None:
+    """Write the page, whole or not at all."""
+    from enhanced_deeplog.evaluation.report import report_page
+    from enhanced_deeplog.output import write_text
+
+    write_text(report_page(rows), report)
+    message(f"{report} written.")
