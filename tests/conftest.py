@@ -23,6 +23,7 @@ SMALL_CONFIG = {
         "dropout": 0.0,
         "learning_rate": 0.02,
         "epochs": 8,
+        "compare_window_sizes": [],
     },
     "detection": {"n_folds": 2, "alarm_rate": 0.01},
     "classifier": {"epochs": 8},

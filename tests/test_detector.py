@@ -165,6 +165,25 @@ def test_normal_logs_alone_are_enough_to_detect(mixed_lines: list[str], normal_l
     assert all(set(f.class_probabilities) == {"0", "-1"} for f in found)
 
 
+def test_a_fit_says_which_window_size_would_predict_better() -> None:
+    # What ends a session is what began it, four events before: too far back for a window of two.
+    lines = [f"s{i},{'1 3 3 3 1' if i % 2 else '2 3 3 3 2'}" for i in range(200)]
+    config = small_config(learning={"window_size": 2, "compare_window_sizes": [1, 6], "epochs": 25})
+    summary = EnhancedDeepLog(config).fit(normal=sequences_of(lines)).summary
+    assert list(summary["loss_by_window"]) == ["1", "2", "6"]
+    assert summary["loss_by_window"]["6"] < 0.8 * summary["loss_by_window"]["2"]
+    assert any("A window of 6 events predicts held-out sessions better than one of 2" in n for n in summary["notes"])
+
+
+def test_a_fit_warns_of_kinds_that_are_one_session(normal_lines: list[str]) -> None:
+    config = small_config(clustering={"min_class_size": 1, "n_classes": 3})
+    odd = ["odd0,90 91 92 90 91 92", "odd1," + "1 " * 60, "odd2,10 11 12"]
+    model = EnhancedDeepLog(config).fit(sequences_of(odd), normal=sequences_of(normal_lines))
+    single = sum(one.n_findings == 1 for one in model.classes)
+    assert single
+    assert model.summary["notes"][-1].startswith(f"{single} of {len(model.classes)} kinds have one session only")
+
+
 def test_where_fit_sees_no_anomaly_it_says_so_and_still_detects(
     benchmark: SyntheticBenchmark, normal_lines: list[str]
 ) -> None:

@@ -53,6 +53,8 @@ class LearningConfig(_Section):
     """Stage 1: the network that learns normal behaviour, and the rules of every training."""
 
     window_size: int = Field(10, ge=1, le=1000)  # past events the network sees (h in DeepLog)
+    # Tried beside it, so that a fit can say which predicts better; the method uses none of them.
+    compare_window_sizes: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = (5, 20)
     encoding: Literal["embedding", "scalar"] = "embedding"  # "scalar": the raw id as one number, for comparison
     embedding_size: int = Field(32, ge=1)  # E
     hidden_size: int = Field(128, ge=1)  # H

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -182,6 +182,7 @@ class Detection:
         reports: Loss of each epoch of the final training.
         normal_state: Mean hidden state of normal windows, float64 (H,).
         scorecard: What share of damaged normal sessions is found; empty in a loaded model, whose summary has it.
+        loss_by_window: Held-out loss of the base model and of those with other window sizes, nats; empty likewise.
     """
 
     scorer: BaseScorer
@@ -191,6 +192,7 @@ class Detection:
     reports: list[Any]
     normal_state: Float64s
     scorecard: tuple[DamageFound, ...] = ()
+    loss_by_window: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def drift(self) -> float:
@@ -236,11 +238,12 @@ def fit_detection(
     if n_normal < LEAST_SESSIONS:
         raise TooFewSessionsError(_too_few(n_normal))
     size = config.learning.window_size
-    others = [other for other in config.features.window_sizes if other != size]
+    read, compared = config.features.window_sizes, config.learning.compare_window_sizes
+    sizes = list(dict.fromkeys((size, *read, *compared)))
     fold = folds(normal, config)
     jobs = [
         *fold_trainings(normal, fold, config),
-        *(Training(normal, config.seed, window_size) for window_size in (size, *others)),
+        *(Training(normal, config.seed, window_size) for window_size in sizes),
     ]
     trained = train_all(
         sessions,
@@ -251,10 +254,11 @@ def fit_detection(
         progress=progress,
         stage="learning normal behaviour",
     )
-    n_folds = len(jobs) - 1 - len(others)
-    scorers = [one.scorer for one in trained[: n_folds + 1]]
+    n_folds = len(jobs) - len(sizes)
+    judging = [*range(n_folds), n_folds + sizes.index(size)]  # the networks of the folds, and the final one
+    scorers = [trained[i].scorer for i in judging]
     if config.detection.timing:  # each learns its pauses from the sessions that its network learnt from
-        usual_pauses = [fit_usual_pauses(sessions, job.chosen) for job in jobs[: n_folds + 1]]
+        usual_pauses = [fit_usual_pauses(sessions, jobs[i].chosen) for i in judging]
         scorers = [replace(one, usual_pauses=pauses) for one, pauses in zip(scorers, usual_pauses, strict=True)]
     *fold_scorers, final_scorer = scorers
     scored = score_held_out(sessions, fold, fold_scorers)
@@ -262,8 +266,10 @@ def fit_detection(
     calibration = calibrate(scored, trust, seed=config.seed)
     if not calibration.scores:
         raise TooFewSessionsError(_too_few(n_normal))
-    final = trained[n_folds]
-    by_size = {other: one.scorer for other, one in zip(others, trained[n_folds + 1 :], strict=True)}
+    of_size = dict(zip(sizes, trained[n_folds:], strict=True))
+    final = of_size[size]
+    by_size = {other: of_size[other].scorer for other in read if other != size}
+    loss_by_window = {other: min(r.validation_loss for r in one.reports) for other, one in of_size.items()}
     own = final_scorer.score(sessions).take(np.flatnonzero(normal))
     calibration = calibration.raised_to(own, config.detection.alarm_rate)
     normal_state = own.hidden_state[own.pair].astype(np.float64).mean(axis=0)
@@ -273,7 +279,9 @@ def fit_detection(
         for k, scorer in enumerate(fold_scorers)
     ]
     found = scorecard(sessions, fold, judges, seed=config.seed, usual_pauses=final_scorer.usual_pauses)
-    return Detection(final_scorer, by_size, calibration, final.state, final.reports, normal_state, found)
+    return Detection(
+        final_scorer, by_size, calibration, final.state, final.reports, normal_state, found, loss_by_window
+    )
 
 
 def _without(calibration: Calibration, normal: ScoredSessions, left_out: Bools, trust: Trust, seed: int) -> Calibration:

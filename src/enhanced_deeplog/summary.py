@@ -19,6 +19,7 @@ __all__ = ["summarise"]
 _MANY_SINGLE = 0.5  # sessions of a single record
 _MANY_ABNORMAL = 0.2  # sessions called abnormal
 _MANY_TEMPLATES, _TEMPLATES_PER_RECORD = 300, 0.02  # more than both: they grow with the log
+_BETTER_LOSS = 0.97  # share of the held-out loss below which another window size is better, and not by chance alone
 _LEAST_SPAN_S = 60.0  # a log shorter than that says nothing about a day
 
 
@@ -64,6 +65,7 @@ def summarise(
         "sessions_a_day": _sessions_a_day(learnt_from),
         "scorecard": [found.to_json() for found in detection.scorecard],
         "epochs": len(detection.reports),
+        "loss_by_window": {str(size): loss for size, loss in sorted(detection.loss_by_window.items())},
         "losses": [[r.epoch, r.loss, r.validation_loss] for r in detection.reports],
         "n_abnormal": kinds.n_abnormal,
         "n_unknown": int((kinds.labels < 0).sum()),
@@ -134,5 +136,18 @@ def _doubts(model: EnhancedDeepLog, learnt_from: Sessions, mixed: Sessions | Non
         doubts.append(
             f"There are {n_templates:,} templates for {n_records:,} records: they grow with the log. Something in its "
             "lines varies that no mask covers; templates.extra_masks adds one."
+        )
+    losses, size = model.detection.loss_by_window, model.config.learning.window_size
+    best = min(losses, key=lambda other: (losses[other], other), default=size)
+    if best != size and losses[best] < _BETTER_LOSS * losses[size]:
+        doubts.append(
+            f"A window of {best} events predicts held-out sessions better than one of {size} (loss {losses[best]:.3f} "
+            f"against {losses[size]:.3f} nats): --set learning.window_size={best}."
+        )
+    n_single = sum(one.n_findings == 1 for one in model.kinds.classes)
+    if n_single:
+        doubts.append(
+            f"{n_single} of {len(model.kinds.classes)} kinds have one session only, which is no kind yet. A larger "
+            "clustering.min_class_size, or a longer log, tells kinds from single cases."
         )
     return doubts

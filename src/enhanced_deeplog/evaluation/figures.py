@@ -83,9 +83,9 @@ def published(rows: Sequence[Row]) -> list[Row]:
 
     Runs with other settings than the defaults don't count; of several runs of a protocol and seed, the last one does.
     """
-    usual = [row for row in rows if not row.get("config")]
-    last = {(row["protocol"], row["seed"]): row.get("run") for row in usual}
-    return [row for row in usual if row.get("run") == last[row["protocol"], row["seed"]]]
+    usual = [row for row in rows if "run" in row and not row.get("config")]  # what others predicted is no run
+    last = {(row["protocol"], row["seed"]): row["run"] for row in usual}
+    return [row for row in usual if row["run"] == last[row["protocol"], row["seed"]]]
 
 
 def measured(rows: Sequence[Row]) -> list[Measured]:

@@ -26,8 +26,9 @@ class EpochReport:
 
     Attributes:
         epoch: From 1.
-        loss: Mean loss of the drawn examples, nats.
-        validation_loss: Weighted mean loss of the held-out examples, nats.
+        loss: Mean of the loss that is trained, over the drawn examples.
+        validation_loss: Weighted mean of the loss to stop by, over the held-out examples; where the two are different
+            losses, they can't be compared.
         learning_rate: In this epoch.
     """
 
