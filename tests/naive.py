@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -256,3 +258,54 @@ def naive_rare_surprise(sessions: list[list[tuple[int, float]]]) -> list[float]:
             total += max(math.log(len(sessions) / n_as_much) - 3.0, 0.0)
         found.append(total)
     return found
+
+
+# --- Pauses: step by step -----------------------------------------------------------------------------------
+
+
+def naive_pauses(times: Sequence[datetime | None]) -> list[float]:
+    """Time from each record of a session to the next, s; NaN where one of them has no time, and for the first."""
+    pauses = [math.nan]
+    for before, after in itertools.pairwise(times):
+        known = before is not None and after is not None
+        pauses.append((nanoseconds(after) - nanoseconds(before)) / NS if known else math.nan)
+    return pauses[: len(times)]
+
+
+def naive_lateness(
+    normal: Sequence[tuple[int, int, float]], judged: Sequence[tuple[int, int, float]], *, resolution_s: float
+) -> list[float]:
+    """How rare it is that a step (event before, event, pause in s) takes so long, each step by itself."""
+    return [_naive_lateness_of(normal, *one, resolution_s) for one in judged]
+
+
+def _naive_lateness_of(
+    normal: Sequence[tuple[int, int, float]], before: int, event: int, pause: float, resolution_s: float
+) -> float:
+    timed = [(b, e, max(p, 0.0)) for b, e, p in normal if not math.isnan(p)]
+    of_step = Counter((b, e) for b, e, _ in timed)
+    rare = [(b, e, p) for b, e, p in timed if of_step[b, e] < 100]
+    of_event = Counter(e for _, e, _ in rare)
+    pools = (
+        [p for b, e, p in timed if (b, e) == (before, event)],
+        [p for _, e, p in rare if e == event],
+        [p for _, e, p in rare if of_event[e] < 100],
+        [p for _, _, p in timed],
+    )
+    pool = next((sorted(one) for one in pools if len(one) >= 100), None)
+    if pool is None or math.isnan(pause):
+        return 0.0
+    logs = [math.log(p + resolution_s) for p in pool]
+    elapsed = math.log(max(pause - resolution_s, 0.0) + resolution_s)
+    n = len(logs)
+    kept = [logs[n - int(c)] for c in np.geomspace(n // 2, 5, 24).round()]
+    shorter = [v for v in kept if v < elapsed]
+    if not shorter:
+        return 0.0
+    below = math.log(n / sum(v >= shorter[-1] for v in logs))
+    if len(shorter) == len(kept):
+        n_tail = round(n * 0.1)
+        scale = max(sum(v - logs[n - n_tail - 1] for v in logs[n - n_tail :]) / n_tail, 0.1)
+        return below + (elapsed - shorter[-1]) / scale
+    counted = math.log(n / sum(v >= kept[len(shorter)] for v in logs))
+    return min(counted, below + (elapsed - shorter[-1]) / 0.1)

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -420,7 +420,7 @@ def test_a_key_that_is_not_there_is_answered_with_some_that_are(
 
 def test_a_finding_has_the_fields_of_the_contract_in_their_order(findings: list[Finding]) -> None:
     assert tuple(field.name for field in fields(Finding)) == FIELDS_IN_ORDER
-    finding = asdict(next(f for f in findings if f.is_anomaly))
+    finding = next(f for f in findings if f.is_anomaly).to_json()
     assert tuple(finding) == FIELDS_IN_ORDER
     assert tuple(finding["evidence"][0]) == EVIDENCE_IN_ORDER
     assert tuple(finding["evidence"][0]["expected"][0]) == ("template", "probability")

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enhanced_deeplog.config import Block
-from enhanced_deeplog.learning.features import FeatureSpace, ScoredSessions, surprise_profile
+from enhanced_deeplog.learning.features import FeatureSpace, ScoredSessions, lateness_profile, surprise_profile
 from enhanced_deeplog.learning.known_counts import KnownCounts
+from enhanced_deeplog.learning.pauses import UsualLateness
 
 BLOCKS: tuple[Block, ...] = get_args(Block)
 DRIFT = 1.0
@@ -162,6 +163,15 @@ def test_taking_sessions_is_the_same_as_never_having_had_the_others() -> None:
         assert space.transform(TWO.take(np.array([i])), BLOCKS).tolist() == both[[i]].tolist()
 
 
+def test_the_lateness_profile_says_which_events_came_late_beyond_what_is_usual() -> None:
+    scored = replace(TWO, lateness=np.array([0.0, 9.0, 6.0, 2.0, 0.0, 5.0, 0.0]))
+    usual = UsualLateness(drift=2.0, most=5.0)
+    first, second = lateness_profile(scored, usual).tolist()
+    assert np.square(first) == pytest.approx([0, 0, 0, 0, 1.0, 0])  # both late events are event 4
+    assert second == [0.0] * 6
+    assert lateness_profile(TWO, usual).tolist() == lateness_profile(scored, None).tolist() == [[0.0] * 6] * 2
+
+
 # --- Weights ------------------------------------------------------------------------------------------------
 
 
@@ -191,6 +201,8 @@ def test_every_block_has_the_weight_it_is_given_however_many_columns_it_has(seed
     scored = many(seed)
     space = space_of(scored)
     for block in BLOCKS:
+        if block == "timing":  # of what most sessions have nothing of, the few that have must not weigh the more
+            continue
         features = space.transform(scored, (block,))
         weight = 0.5 if block in ("deviation", "statistics") else 1.0
         assert (features.astype(np.float64) ** 2).sum(axis=1).mean() == pytest.approx(weight**2, rel=1e-4)

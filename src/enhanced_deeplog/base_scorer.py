@@ -9,11 +9,12 @@ import numpy.typing as npt
 
 from enhanced_deeplog.events import PADDING, UNKNOWN
 from enhanced_deeplog.learning.features import ScoredSessions
+from enhanced_deeplog.learning.pauses import UsualPauses
 from enhanced_deeplog.learning.scoring import OnnxNetwork, WindowScores, score_windows
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.logs.windows import distinct_windows, session_windows
 
-__all__ = ["BaseScorer"]
+__all__ = ["BaseScorer", "events_before", "fit_usual_pauses"]
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -28,12 +29,14 @@ class BaseScorer:
         known: Which events it was trained on, bool (V,).
         smoothing: See `score_windows`.
         window_size: W.
+        usual_pauses: How long steps usually take; None: pauses are not judged.
     """
 
     network: OnnxNetwork
     known: Bools
     smoothing: float
     window_size: int
+    usual_pauses: UsualPauses | None = None
 
     def windows(self, sessions: Sessions) -> Int64s:
         """The window before each event, as the network reads it, int64 (M, W)."""
@@ -60,7 +63,22 @@ class BaseScorer:
         next_events = self.as_known(sessions.event_ids)
         pairs = distinct_windows(self.windows(sessions), next_events)
         scores = score_windows(self.network, pairs.windows, pairs.next_events, smoothing=self.smoothing)
-        return _scored(sessions, scores, pairs.inverse, ~self.known[sessions.event_ids], len(self.known))
+        scored = _scored(sessions, scores, pairs.inverse, ~self.known[sessions.event_ids], len(self.known))
+        if self.usual_pauses is None:
+            return scored
+        before = events_before(sessions)
+        return replace(scored, lateness=self.usual_pauses.lateness(sessions.pauses, before, sessions.event_ids))
+
+
+def fit_usual_pauses(sessions: Sessions, chosen: Bools) -> UsualPauses:
+    """Learn how long steps take in the chosen sessions, bool (S,)."""
+    of_event = np.repeat(chosen, np.diff(sessions.starts))
+    return UsualPauses.fit(sessions.pauses[of_event], events_before(sessions)[of_event], sessions.event_ids[of_event])
+
+
+def events_before(sessions: Sessions) -> Int64s:
+    """The event before each; of another session where there is no pause, int64 (M,)."""
+    return np.concatenate([[PADDING], sessions.event_ids[:-1]])
 
 
 def _scored(sessions: Sessions, scores: WindowScores, inverse: Int64s, unseen: Bools, n_events: int) -> ScoredSessions:

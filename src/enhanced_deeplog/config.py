@@ -76,6 +76,7 @@ class DetectionConfig(_Section):
     alarm_rate: float = Field(0.001, gt=0, lt=0.5)  # share of normal sessions that may raise a false alarm
     top_k: int = Field(9, ge=1)  # g in DeepLog
     n_folds: int = Field(3, ge=2)  # each normal session is scored by a network that never saw it
+    timing: bool = False  # also judge how long each step took
 
 
 Block = Literal[
@@ -88,6 +89,7 @@ Block = Literal[
     "hidden_state",  # last LSTM layer at the most surprising event
     "perturbation",  # hidden state against normal: its direction and strength
     "window_sizes",  # which events surprised base models that see more or less of the past
+    "timing",  # which events came late; with `detection.timing` alone, and then always there
 ]
 
 
@@ -105,16 +107,6 @@ class FeatureConfig(_Section):
     )
     # Further window sizes, each with a base model and a surprise profile.
     window_sizes: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = ()
-
-    @property
-    def for_clustering(self) -> tuple[Block, ...]:
-        """The blocks that clustering reads."""
-        return (*self.clustering_blocks, *(("window_sizes",) if self.window_sizes else ()))
-
-    @property
-    def for_classifier(self) -> tuple[Block, ...]:
-        """The blocks that the classifier reads."""
-        return (*self.classifier_blocks, *(("window_sizes",) if self.window_sizes else ()))
 
 
 class ClusteringConfig(_Section):
@@ -154,6 +146,32 @@ class Config(_Section):
     features: FeatureConfig = FeatureConfig()
     clustering: ClusteringConfig = ClusteringConfig()
     classifier: ClassifierConfig = ClassifierConfig()
+
+    @property
+    def blocks_for_clustering(self) -> tuple[Block, ...]:
+        """The blocks that clustering reads."""
+        return self._with_switched_on(self.features.clustering_blocks)
+
+    @property
+    def blocks_for_classifier(self) -> tuple[Block, ...]:
+        """The blocks that the classifier reads."""
+        return self._with_switched_on(self.features.classifier_blocks)
+
+    def _with_switched_on(self, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+        more: list[Block] = ["window_sizes"] if self.features.window_sizes else []
+        if self.detection.timing and "timing" not in blocks:
+            more.append("timing")
+        return (*blocks, *more)
+
+    @model_validator(mode="after")
+    def _late_events_are_looked_for(self) -> Config:
+        features = self.features
+        if "timing" in (*features.clustering_blocks, *features.classifier_blocks) and not self.detection.timing:
+            raise ValueError(
+                "The block timing needs detection.timing: without it, no event is late. Set detection.timing to true, "
+                "or take timing out of features.clustering_blocks and features.classifier_blocks."
+            )
+        return self
 
     @model_validator(mode="after")
     def _heads_share_the_hidden_state(self) -> Config:

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from enhanced_deeplog.base_scorer import BaseScorer
+from enhanced_deeplog.base_scorer import BaseScorer, fit_usual_pauses
 from enhanced_deeplog.config import Config
 from enhanced_deeplog.cross_fit import Progress, Training, fold_trainings, folds, score_held_out, train_all
 from enhanced_deeplog.errors import TooFewSessionsError
 from enhanced_deeplog.events import END
-from enhanced_deeplog.learning.anomaly_score import EVIDENCE, SessionScore
+from enhanced_deeplog.learning.anomaly_score import EVIDENCE, TIMING, SessionScore
 from enhanced_deeplog.learning.calibration import CleanPart
 from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.learning.known_counts import KnownCounts
+from enhanced_deeplog.learning.pauses import UsualLateness
 from enhanced_deeplog.learning.surprise import UsualSurprise, accumulate
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.scorecard import DamageFound, scorecard
@@ -73,15 +74,17 @@ class Calibration:
         usual: The surprise that their events have.
         scores: From evidence to score; apart for sessions made by a key (True) and sessions without (False), where
             there are enough of them.
+        lateness: How late their events are; None: pauses are not judged.
     """
 
     known: KnownCounts
     usual: UsualSurprise
     scores: Mapping[bool, SessionScore]
+    lateness: UsualLateness | None = None
 
     def evidence(self, scored: ScoredSessions) -> dict[str, Float64s]:
         """Each kind of evidence of each session, float64 (S,)."""
-        return _evidence(scored, self.known.novelty(scored.counts, scored.is_open), self.usual)
+        return _evidence(scored, self.known.novelty(scored.counts, scored.is_open), self.usual, self.lateness)
 
     def judge(self, scored: ScoredSessions, alarm_rate: float) -> tuple[Float64s, Float64s, Float64s]:
         """How odd each session is.
@@ -89,18 +92,18 @@ class Calibration:
         A kind of session of which `fit` saw too few normal ones can't be judged: it scores 0.
 
         Returns:
-            rarities: Of each kind of evidence, 0 of one that doesn't count, float64 (S, 4), nats.
+            rarities: Of each kind of evidence, 0 of one that doesn't count, float64 (S, 4 or, with timing, 5), nats.
             scores: One normal session in exp(score) is at least this odd, float64 (S,).
             thresholds: A higher score is abnormal, float64 (S,).
         """
         evidence = self.evidence(scored)
-        rarities, scores = np.zeros((len(scored), len(EVIDENCE))), np.zeros(len(scored))
+        rarities, scores = np.zeros((len(scored), len(evidence))), np.zeros(len(scored))
         thresholds = np.full(len(scored), -np.log(alarm_rate))
         for keyed, score in self.scores.items():
             rows = np.flatnonzero(scored.keyed == keyed)
             of_kind = {kind: evidence[kind][rows] for kind in score.tails}
             for kind, rarity in score.rarities(of_kind).items():
-                rarities[rows, EVIDENCE.index(kind)] = rarity
+                rarities[rows, list(evidence).index(kind)] = rarity
             scores[rows] = score.score(of_kind)
             thresholds[rows] = score.threshold(alarm_rate)
         return rarities, scores, thresholds
@@ -122,30 +125,37 @@ def calibrate(held_out: ScoredSessions, trust: Trust, *, seed: int) -> Calibrati
     """
     known, novelty = KnownCounts.fit(held_out.counts, held_out.is_open, n_alike=trust.n_alike, seed=seed)
     usual = UsualSurprise.fit(held_out.surprise, held_out.event_ids, held_out.n_events)
-    evidence = _evidence(held_out, novelty, usual)
+    late = None if held_out.lateness is None else UsualLateness.fit(held_out.lateness, held_out.starts)
+    evidence = _evidence(held_out, novelty, usual, late)
     scores = {}
     for keyed in (True, False):
         rows = np.flatnonzero(held_out.keyed == keyed)
         if len(rows) >= LEAST_SESSIONS:
-            of_kind = {kind: evidence[kind][rows] for kind in trust.evidence}
+            kinds = trust.evidence if late is None else (*trust.evidence, TIMING)
+            of_kind = {kind: evidence[kind][rows] for kind in kinds}
             scores[keyed] = SessionScore.fit(of_kind, agreement=trust.agreement, clean=trust.clean)
-    return Calibration(known, usual, scores)
+    return Calibration(known, usual, scores, late)
 
 
-def _evidence(scored: ScoredSessions, novelty: Float64s, usual: UsualSurprise) -> dict[str, Float64s]:
+def _evidence(
+    scored: ScoredSessions, novelty: Float64s, usual: UsualSurprise, late: UsualLateness | None
+) -> dict[str, Float64s]:
     misplacement = usual.misplacement(scored.surprise, scored.event_ids)
-    return {
+    evidence = {
         "counts": novelty,
         "surprise": accumulate(scored.surprise, scored.starts, usual.drift),
         "misplacement": accumulate(misplacement, scored.starts, usual.misplacement_drift),
         "end": end_surprise(scored),
     }
+    if late is not None and scored.lateness is not None:
+        evidence[TIMING] = accumulate(scored.lateness, scored.starts, late.drift)
+    return evidence
 
 
 def detect(
     scored: ScoredSessions, calibration: Calibration, config: Config
 ) -> tuple[Float64s, Float64s, Float64s, Float64s]:
-    """Rarities (S, 4), scores and thresholds (S,), and the share of normal sessions that are at least as odd (S,)."""
+    """Rarities (S, 4), or (S, 5) with timing; scores, thresholds, share of normal sessions at least as odd, (S,)."""
     rarities, scores, thresholds = calibration.judge(scored, config.detection.alarm_rate)
     chance = np.exp(-np.maximum(scores, 0.0))
     if config.detection.mode == "top_k":
@@ -245,7 +255,12 @@ def fit_detection(
         stage="learning normal behaviour",
     )
     n_folds = len(jobs) - len(sizes)
-    fold_scorers = [one.scorer for one in trained[:n_folds]]
+    judging = [*range(n_folds), n_folds + sizes.index(size)]  # the networks of the folds, and the final one
+    scorers = [trained[i].scorer for i in judging]
+    if config.detection.timing:  # each learns its pauses from the sessions that its network learnt from
+        usual_pauses = [fit_usual_pauses(sessions, jobs[i].chosen) for i in judging]
+        scorers = [replace(one, usual_pauses=pauses) for one, pauses in zip(scorers, usual_pauses, strict=True)]
+    *fold_scorers, final_scorer = scorers
     scored = score_held_out(sessions, fold, fold_scorers)
     scored = scored.take(np.flatnonzero(normal))
     calibration = calibrate(scored, trust, seed=config.seed)
@@ -255,7 +270,7 @@ def fit_detection(
     final = of_size[size]
     by_size = {other: of_size[other].scorer for other in read if other != size}
     loss_by_window = {other: min(r.validation_loss for r in one.reports) for other, one in of_size.items()}
-    own = final.scorer.score(sessions).take(np.flatnonzero(normal))
+    own = final_scorer.score(sessions).take(np.flatnonzero(normal))
     calibration = calibration.raised_to(own, config.detection.alarm_rate)
     normal_state = own.hidden_state[own.pair].astype(np.float64).mean(axis=0)
 
@@ -263,9 +278,9 @@ def fit_detection(
         partial(_is_abnormal, scorer, _without(calibration, scored, fold[normal] == k, trust, config.seed), config)
         for k, scorer in enumerate(fold_scorers)
     ]
-    found = scorecard(sessions, fold, judges, seed=config.seed)
+    found = scorecard(sessions, fold, judges, seed=config.seed, usual_pauses=final_scorer.usual_pauses)
     return Detection(
-        final.scorer, by_size, calibration, final.state, final.reports, normal_state, found, loss_by_window
+        final_scorer, by_size, calibration, final.state, final.reports, normal_state, found, loss_by_window
     )
 
 

@@ -17,7 +17,7 @@ from enhanced_deeplog.explanation import class_key, class_name, telling_events
 from enhanced_deeplog.findings import AnomalyClass, Pattern
 from enhanced_deeplog.learning.anomaly_classes import find_classes
 from enhanced_deeplog.learning.calibration import fit_temperature
-from enhanced_deeplog.learning.features import FeatureSpace, ScoredSessions, surprise_profile
+from enhanced_deeplog.learning.features import FeatureSpace, ScoredSessions, lateness_profile, surprise_profile
 from enhanced_deeplog.learning.scoring import OnnxNetwork
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.verdicts import Kinds, classifier_inputs
@@ -65,13 +65,14 @@ def fit_kinds(
 
     # Stage 2: features. Stage 3: classes.
     abnormal = scored.take(rows)
-    blocks = config.features.for_clustering
+    blocks = config.blocks_for_clustering
     space = FeatureSpace.fit(
         abnormal,
-        (*blocks, *config.features.for_classifier),
+        (*blocks, *config.blocks_for_classifier),
         known=detection.calibration.known,
         drift=detection.drift,
         normal_state=detection.normal_state,
+        usual_lateness=detection.calibration.lateness,
     )
     features = space.transform(abnormal, blocks)
     clustering = find_classes(features, config.clustering, seed=config.seed)
@@ -180,8 +181,10 @@ def _name_classes(
     n_classes = int(kinds.labels.max())
     profile = surprise_profile(abnormal, detection.drift) ** 2  # rows of length 1: squares are shares
     members = [np.flatnonzero(kinds.labels == c) for c in range(1, n_classes + 1)]
-    means = np.stack([profile[m].mean(axis=0) for m in members])[:, :-1]  # without the pooled place
     patterns = [pattern_of_session(abnormal, i, rarities[row], detection.drift) for i, row in enumerate(rows.tolist())]
+    slow = np.array([pattern == "slow_step" for pattern in patterns])  # told by what came late
+    profile[slow, :-1] = lateness_profile(abnormal, detection.calibration.lateness)[slow] ** 2
+    means = np.stack([profile[m].mean(axis=0) for m in members])[:, :-1]  # without the pooled place
     classes: list[AnomalyClass] = []
     for c, (member, telling) in enumerate(zip(members, telling_events(means), strict=True), 1):
         of_class = [patterns[i] for i in member]

@@ -10,8 +10,17 @@ import polars as pl
 
 from enhanced_deeplog.detection import Calibration
 from enhanced_deeplog.events import END, FIRST_TEMPLATE, UNKNOWN, template_id
-from enhanced_deeplog.explanation import advice_for, pattern_of, reasons_of, severity_of
-from enhanced_deeplog.findings import NORMAL, SCHEMA_VERSION, Evidence, Expected, Finding, Pattern, finding_id
+from enhanced_deeplog.explanation import advice_for, pattern_of, reasons_of, severity_of, shares_of
+from enhanced_deeplog.findings import (
+    NORMAL,
+    SCHEMA_VERSION,
+    Evidence,
+    Expected,
+    Finding,
+    Pattern,
+    Pause,
+    finding_id,
+)
 from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.learning.scoring import expected_events
 from enhanced_deeplog.logs.sessions import Sessions
@@ -115,28 +124,29 @@ def pattern_of_session(scored: ScoredSessions, session: int, rarities: Float64s,
     Args:
         scored: The sessions.
         session: Which of them.
-        rarities: Of each kind of evidence of this session, counts first, nats, float64 (4,).
+        rarities: Of each kind of evidence of this session, as in `shares_of`.
         drift: Surprise that an event of a normal session may have, nats.
     """
     events = slice(int(scored.starts[session]), int(scored.starts[session + 1]))
     surprise, event_ids = scored.surprise[events], scored.event_ids[events]
     weight = np.maximum(surprise - drift, 0.0)
     by_end = float(weight[event_ids == END].sum())
-    total = float(rarities[0] + rarities[1:].max())
+    counts_share, _, timing_share = shares_of(rarities)
     return pattern_of(
         event_ids,
         surprise,
         scored.unseen[events],
         ended_early=by_end > 0.5 * float(weight.sum()) > 0,
         drift=drift,
-        counts_share=float(rarities[0]) / max(total, 1e-12),
+        counts_share=counts_share,
+        timing_share=timing_share,
     )
 
 
 def telling_places(scored: ScoredSessions, session: int, calibration: Calibration, *, n_most: int) -> Int64s:
     """Places of the events that tell best why a session is odd, in the order of the session, int64 (at most n_most,).
 
-    What surprised, what was misplaced, and what there is too much of; a few even where nothing is odd.
+    What surprised, what was misplaced, what came late, and what there is too much of; a few even where nothing is odd.
     """
     events = slice(int(scored.starts[session]), int(scored.starts[session + 1]))
     event_ids, surprise, usual = scored.event_ids[events], scored.surprise[events], calibration.usual
@@ -145,9 +155,17 @@ def telling_places(scored: ScoredSessions, session: int, calibration: Calibratio
         np.maximum(surprise - usual.drift, 0.0)
         + np.maximum(usual.misplacement(surprise, event_ids) - usual.misplacement_drift, 0.0)
         + (excess / np.maximum(scored.counts[session], 1.0))[event_ids]  # each of too many has its part in it
+        + _late_by(scored, events, calibration)
     )
     order = np.lexsort((-surprise, -telling))
     return np.sort(order[: min(n_most, max(int((telling > 0.0).sum()), _LEAST_EVIDENCE))])
+
+
+def _late_by(scored: ScoredSessions, events: slice | Int64s, calibration: Calibration) -> Float64s:
+    """How much later some of the events, int64 (N,), came than usual ones do, nats, float64 (N,)."""
+    if scored.lateness is None or calibration.lateness is None:
+        return np.zeros(len(scored.event_ids[events]))
+    return np.maximum(scored.lateness[events] - calibration.lateness.most, 0.0)
 
 
 def _reasons(model: EnhancedDeepLog, verdicts: Verdicts, session: int) -> dict[str, float]:
@@ -199,6 +217,7 @@ def _evidence_of(
     columns = ("source", "line", "byte_offset", "severity", "text", pl.col("timestamp").dt.to_string(_ISO))
     distinct, inverse = np.unique(scorer.windows_at(sessions, events), axis=0, return_inverse=True)
     expected = expected_events(scorer.network, distinct, _N_EXPECTED + 2)
+    late = _late_by(scored, events, calibration)
     found: dict[int, list[Evidence]] = {s: [] for s in shown.tolist()}
     for i, record in enumerate(sessions.records[rows].select(columns).to_dicts()):
         event = int(scored.event_ids[events[i]])
@@ -212,6 +231,17 @@ def _evidence_of(
                 position=int(position[i]),
                 expected=tuple(Expected(vocabulary.template(e), p) for e, p in likely),
                 surprise=float(scored.surprise[events[i]]),
+                pause=_pause(model, sessions, int(events[i])) if late[i] > 0 else None,
             )
         )
     return {s: tuple(lines) for s, lines in found.items()}
+
+
+def _pause(model: EnhancedDeepLog, sessions: Sessions, event: int) -> Pause | None:
+    """How late one event came, and how long its step usually takes."""
+    usual_pauses = model.detection.scorer.usual_pauses
+    if usual_pauses is None:
+        return None
+    before, event_id = (int(e) for e in sessions.event_ids[event - 1 : event + 1])
+    usual_s, usual_share = usual_pauses.usual_s(before, event_id)
+    return Pause(float(sessions.pauses[event]), model.vocabulary.template(before), usual_s, usual_share)

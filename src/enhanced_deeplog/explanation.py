@@ -9,15 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from enhanced_deeplog.findings import Pattern, Severity
+from enhanced_deeplog.findings import Pattern, Pause, Severity
 
 __all__ = [
     "advice_for",
     "class_key",
     "class_name",
     "pattern_of",
+    "pause_in_words",
     "reasons_of",
     "severity_of",
+    "shares_of",
     "telling_events",
 ]
 
@@ -32,6 +34,7 @@ _PATTERN_NAMES: dict[Pattern, str] = {
     "slight_deviation": "deviation",
     "early_end": "ends too early",
     "volume": "unusual counts",
+    "slow_step": "a step takes too long",
 }
 
 _ADVICE: dict[Pattern, str] = {
@@ -47,6 +50,8 @@ _ADVICE: dict[Pattern, str] = {
     "right after its last line.",
     "volume": "Usual events, unusual numbers of them. Compare the counts with those of a normal session: steps are "
     "missing or done too often.",
+    "slow_step": "The marked records came late. Look at what the session waited for just before them: a call, a lock, "
+    "a full queue.",
 }
 
 
@@ -58,6 +63,7 @@ def pattern_of(
     ended_early: bool,
     drift: float,
     counts_share: float,
+    timing_share: float = 0.0,
 ) -> Pattern:
     """How one session deviates.
 
@@ -68,7 +74,10 @@ def pattern_of(
         ended_early: Whether its end carries most of its surprise.
         drift: Surprise that an event of a normal session may have, nats.
         counts_share: Share of the score that its counts carry, [0, 1].
+        timing_share: Share of the score that its pauses carry, [0, 1].
     """
+    if timing_share > 0.5:
+        return "slow_step"
     surprising = surprise > drift
     n_surprising = int(surprising.sum())
     if ended_early:
@@ -88,6 +97,26 @@ def _repeated_share(event_ids: Int64s, surprising: Bools) -> float:
     return float(counts.max() / counts.sum()) if len(kinds) and counts.max() >= 4 else 0.0
 
 
+def shares_of(rarities: Float64s) -> tuple[float, float, float]:
+    """Which share of the score counts, sequence and timing carry.
+
+    Args:
+        rarities: Of each kind of evidence, counts first, timing (where pauses are judged) fifth, nats,
+            float64 (4,) or (5,).
+
+    Returns:
+        Shares that sum to 1, or to 0 where nothing is rare.
+
+    Example:
+        >>> shares_of(np.array([1.0, 3.0, 2.0, 0.0]))
+        (0.25, 0.75, 0.0)
+    """
+    by_counts, by_sequence = float(rarities[0]), float(rarities[1:4].max())
+    by_timing = float(rarities[4:].sum())
+    total = max(by_counts + by_sequence + by_timing, 1e-12)
+    return by_counts / total, by_sequence / total, by_timing / total
+
+
 def reasons_of(
     rarities: Float64s,
     surprise: Float64s,
@@ -101,7 +130,7 @@ def reasons_of(
     """Which share of the score each reason carries.
 
     Args:
-        rarities: Of each kind of evidence, counts first, nats, float64 (4,).
+        rarities: As in `shares_of`.
         surprise: Of each event, nats, float64 (T,).
         unseen: Whether the base model never saw it, bool (T,).
         is_end: Whether it is END, bool (T,).
@@ -110,22 +139,21 @@ def reasons_of(
         drift: Surprise that an event of a normal session may have, nats.
 
     Returns:
-        Shares that sum to 1. `timing` is 0: no model of the time between events is fitted yet.
+        Shares that sum to 1. `timing` is 0 where pauses are not judged.
     """
-    by_counts, by_sequence = float(rarities[0]), float(rarities[1:].max())
-    counts_share = by_counts / max(by_counts + by_sequence, 1e-12)
+    counts_share, _, timing_share = shares_of(rarities)
     weight = np.maximum(surprise - drift, 0.0)
     weight = weight / weight.sum() if weight.sum() > 0 else np.zeros_like(weight)
     new_sequence, early_end = float(weight[unseen].sum()), float(weight[is_end].sum())
     size = np.abs(excess)
     new_counts = float(size[unseen_events].sum() / max(size.sum(), 1e-12))
-    sequence_share = 1.0 - counts_share
+    sequence_share = 1.0 - counts_share - timing_share
     shares = {
         "new_template": sequence_share * new_sequence + counts_share * new_counts,
         "sequence": max(sequence_share * (1.0 - new_sequence - early_end), 0.0),
         "counts": counts_share * (1.0 - new_counts),
         "early_end": sequence_share * early_end,
-        "timing": 0.0,
+        "timing": timing_share,
     }
     return {reason: round(value, 6) + 0.0 for reason, value in shares.items()}  # + 0.0: no share is -0.0
 
@@ -195,3 +223,19 @@ def class_key(template_shares: Mapping[str, float]) -> str:
 def advice_for(pattern: Pattern) -> str:
     """What to look at first."""
     return _ADVICE[pattern]
+
+
+def pause_in_words(pause: Pause) -> str:
+    """How late a record came, and what is usual.
+
+    Example:
+        >>> pause_in_words(Pause(4.2, "order <*> stored", 0.3, 0.999))
+        'came 4.2 s after "order <*> stored"; usually .3 s at most (99.9 % of normal ones)'
+    """
+    usual = f"{_seconds(pause.usual_s)} at most ({100 * pause.usual_share:.3g} % of normal ones)"
+    return f'came {_seconds(pause.pause_s)} after "{pause.after}"; usually {usual}'
+
+
+def _seconds(seconds: float) -> str:
+    digits = f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.2g}"
+    return f"{digits.removeprefix('0') if 0 < seconds < 1 else digits} s"

@@ -16,6 +16,7 @@ __all__ = [
     "Expected",
     "Finding",
     "Pattern",
+    "Pause",
     "SequenceVerdict",
     "Severity",
     "finding_id",
@@ -25,7 +26,7 @@ SCHEMA_VERSION = 1
 NORMAL = 0  # the class of every session that is not abnormal
 UNKNOWN_CLASS = -1  # abnormal, yet like no known class
 
-Pattern = Literal["rare_event", "repetition", "severe_break", "slight_deviation", "early_end", "volume"]
+Pattern = Literal["rare_event", "repetition", "severe_break", "slight_deviation", "early_end", "volume", "slow_step"]
 Severity = Literal["info", "low", "medium", "high", "critical"]
 
 
@@ -40,6 +41,24 @@ class Expected:
 
     template: str
     probability: float
+
+
+@dataclass(frozen=True)
+class Pause:
+    """How long a record that came late took to come.
+
+    Attributes:
+        pause_s: Time since the record before it in the session, s.
+        after: Template of that record.
+        usual_s: Nearly all pauses of that step in normal sessions are at most so long, s; of steps as rare, where it is
+            too rare to tell.
+        usual_share: So many of them, [0, 1].
+    """
+
+    pause_s: float
+    after: str
+    usual_s: float
+    usual_share: float
 
 
 @dataclass(frozen=True)
@@ -59,6 +78,7 @@ class Evidence:
         expected: The most expected events instead, best first.
         surprise: -log p(observed event), nats.
         text: The raw line; that of the last record where the session's end is what surprised.
+        pause: How late the record came; only there if it came late and pauses are judged (`detection.timing`).
     """
 
     source: str
@@ -73,6 +93,7 @@ class Evidence:
     expected: tuple[Expected, ...]
     surprise: float
     text: str
+    pause: Pause | None = None
 
 
 @dataclass(frozen=True)
@@ -137,8 +158,12 @@ class Finding:
     advice: str
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data, keys in the order of the contract."""
-        return asdict(self)
+        """As plain data, keys in the order of the contract; `pause` only where a record came late."""
+        data = asdict(self)
+        for line in data["evidence"]:
+            if line["pause"] is None:
+                del line["pause"]
+        return data
 
 
 FINDING_COLUMNS = tuple(Finding.__dataclass_fields__)

@@ -16,11 +16,12 @@ from enhanced_deeplog.detection import Calibration, Detection
 from enhanced_deeplog.errors import BundleError, UsageError
 from enhanced_deeplog.events import EventVocabulary
 from enhanced_deeplog.findings import AnomalyClass
-from enhanced_deeplog.learning.anomaly_score import SessionScore
+from enhanced_deeplog.learning.anomaly_score import TIMING, SessionScore
 from enhanced_deeplog.learning.calibration import N_QUANTILES
 from enhanced_deeplog.learning.class_centres import ClassCentres
 from enhanced_deeplog.learning.features import FeatureSpace
 from enhanced_deeplog.learning.known_counts import KnownCounts
+from enhanced_deeplog.learning.pauses import LEAST_PAUSES, N_LONGEST, UsualLateness, UsualPauses
 from enhanced_deeplog.learning.scoring import OnnxNetwork
 from enhanced_deeplog.learning.surprise import UsualSurprise
 from enhanced_deeplog.logs.session_keys import session_key_of
@@ -59,7 +60,7 @@ def parts_of(model: EnhancedDeepLog) -> ModelParts:
     """Take a fitted model apart."""
     detection, kinds = model.detection, model.kinds
     calibration = detection.calibration
-    documents = {
+    documents: dict[str, Any] = {
         "config": model.config.model_dump(mode="json"),
         "templates": model.miner.to_json(),
         "vocabulary": list(model.vocabulary.templates),
@@ -81,6 +82,9 @@ def parts_of(model: EnhancedDeepLog) -> ModelParts:
         "summary": model.summary,
         "model_card": model_card(model),
     }
+    usual_pauses, usual_lateness = detection.scorer.usual_pauses, calibration.lateness
+    if usual_pauses is not None and usual_lateness is not None:
+        documents["score"]["timing"] = {"resolution_s": usual_pauses.resolution_s, **asdict(usual_lateness)}
     statistics: dict[str, npt.NDArray[Any]] = {
         "known_events": detection.scorer.known,
         "known_whole": calibration.known.whole,
@@ -91,6 +95,10 @@ def parts_of(model: EnhancedDeepLog) -> ModelParts:
         "usual_surprise": calibration.usual.by_event,
         "normal_state": detection.normal_state,
     }
+    if usual_pauses is not None:
+        statistics |= {"pauses.steps": usual_pauses.steps, "pauses.n_pauses": usual_pauses.n_pauses}
+        statistics |= {"pauses.longest": usual_pauses.longest, "pauses.rarity": usual_pauses.rarity}
+        statistics |= {"pauses.scale": usual_pauses.scale}
     tensors = {"statistics": statistics, "base_model": dict(detection.state)}
     networks = {"base_model": detection.scorer.network.model}
     networks |= {f"base_model_{size}": scorer.network.model for size, scorer in detection.by_size.items()}
@@ -161,10 +169,15 @@ def restore(model: EnhancedDeepLog, parts: ModelParts) -> None:
         _array(statistics, "usual_surprise", (n_events,)),
         _number(score, "misplacement_drift"),
     )
+    timing = model.config.detection.timing
+    for kinds in (one.tails.keys() for one in scores.values()):
+        _expect((TIMING in kinds) == timing, "score.calibration", "of timing if detection.timing says so", kinds)
     model.detection = Detection(
-        scorer,
+        replace(scorer, usual_pauses=_usual_pauses(score, statistics, n_events) if timing else None),
         by_size,
-        Calibration(_known_counts(score, statistics, n_events), usual, scores),
+        Calibration(
+            _known_counts(score, statistics, n_events), usual, scores, _usual_lateness(score) if timing else None
+        ),
         _weights(parts, "base_model"),
         [],
         _array(statistics, "normal_state", (model.config.learning.hidden_size,)),
@@ -224,9 +237,8 @@ def _kinds(model: EnhancedDeepLog, parts: ModelParts) -> Kinds:
     prior = _number(documents["score"], "prior", least=0.0, most=1.0)
     if not classes:
         return Kinds(prior=prior)
-    features = model.config.features
     space = _feature_space(model, statistics)
-    width = space.width(features.for_clustering)
+    width = space.width(model.config.blocks_for_clustering)
     radii = _array(statistics, "radii", (len(classes),))
     _expect(bool((radii > 0).all()), "radii", "above 0", radii)
     members = _array(statistics, "members", (None, width), np.float32)
@@ -242,7 +254,7 @@ def _kinds(model: EnhancedDeepLog, parts: ModelParts) -> Kinds:
     )
     network = OnnxNetwork(parts.networks["classifier"])
     windows = np.zeros((1, model.config.learning.window_size), dtype=np.int64)
-    inputs = np.zeros((1, space.width(features.for_classifier)), dtype=np.float32)
+    inputs = np.zeros((1, space.width(model.config.blocks_for_classifier)), dtype=np.float32)
     _, logits = network.run(windows=windows, features=inputs)
     said = "the prediction of the classifier"
     _array({said: logits}, said, (1, 1 + len(classes)), np.float32)
@@ -279,15 +291,44 @@ def _feature_space(model: EnhancedDeepLog, statistics: Arrays) -> FeatureSpace:
         "hidden_state": hidden_size,
         "perturbation": hidden_size + 1,
         "window_sizes": 1 + len(others) * (n_events + 1),
+        "timing": n_events,
     }
     shift: dict[str, Float64s] = {}
     scale: dict[str, Float64s] = {}
-    for block in dict.fromkeys((*features.for_clustering, *features.for_classifier)):
+    for block in dict.fromkeys((*model.config.blocks_for_clustering, *model.config.blocks_for_classifier)):
         shift[block] = _array(statistics, f"space.shift.{block}", (widths[block],))
         scale[block] = _array(statistics, f"space.scale.{block}", (widths[block],))
         _expect(bool((scale[block] > 0).all()), f"space.scale.{block}", "above 0", scale[block])
     detection = model.detection
-    return FeatureSpace(detection.calibration.known, detection.drift, detection.normal_state, transitions, shift, scale)
+    return FeatureSpace(
+        detection.calibration.known,
+        detection.drift,
+        detection.normal_state,
+        transitions,
+        shift,
+        scale,
+        detection.calibration.lateness,
+    )
+
+
+def _usual_pauses(score: Mapping[str, Any], statistics: Arrays, n_events: int) -> UsualPauses:
+    steps = _array(statistics, "pauses.steps", (None, 2), np.int64)
+    in_order = bool((np.diff(steps[:, 0] * n_events + steps[:, 1]) > 0).all())
+    _expect(bool(((steps >= 0) & (steps < n_events)).all()) and in_order, "pauses.steps", "ascending event ids", steps)
+    _expect(not len(steps) or not steps[0].any(), "pauses.steps", "of any step first", steps)
+    n_pauses = _array(statistics, "pauses.n_pauses", (len(steps),), np.int64)
+    _expect(bool((n_pauses >= LEAST_PAUSES).all()), "pauses.n_pauses", f"{LEAST_PAUSES} at least", n_pauses)
+    longest, rarity = (_array(statistics, f"pauses.{name}", (len(steps), N_LONGEST)) for name in ("longest", "rarity"))
+    for name, values in (("longest", longest), ("rarity", rarity)):
+        _expect(bool((np.diff(values, axis=1) >= 0).all()), f"pauses.{name}", "ascending", values)
+    scale = _array(statistics, "pauses.scale", (len(steps),))
+    _expect(bool((scale > 0).all()), "pauses.scale", "above 0", scale)
+    resolution_s = _number(score["timing"], "resolution_s", least=0.0)
+    return UsualPauses(resolution_s, steps, n_pauses, longest, rarity, scale)
+
+
+def _usual_lateness(score: Mapping[str, Any]) -> UsualLateness:
+    return UsualLateness(_number(score["timing"], "drift"), _number(score["timing"], "most"))
 
 
 def _known_counts(score: Mapping[str, Any], statistics: Arrays, n_events: int) -> KnownCounts:

@@ -33,8 +33,9 @@ _LIMITS: dict[str, dict[str, Any]] = {
     "byte_offset": {"minimum": 0},
     "template_id": {"pattern": "^[0-9a-f]{12}$"},
     "surprise": {"minimum": 0},
+    "pause_s": {"minimum": 0},
     **dict.fromkeys(("line", "first_line", "last_line"), _FROM_1),
-    **dict.fromkeys(("confidence", "probability"), _SHARE),
+    **dict.fromkeys(("confidence", "probability", "usual_share"), _SHARE),
     **dict.fromkeys(("timestamp", "first_timestamp", "last_timestamp"), _TIMESTAMP),
 }
 
@@ -83,7 +84,7 @@ def _object(shape: type) -> dict[str, Any]:
         "description": (shape.__doc__ or "").split("\n")[0],
         "type": "object",
         "properties": {name: {"description": about[name], **_json_type(hint, name)} for name, hint in hints.items()},
-        "required": list(hints),
+        "required": [one.name for one in dataclasses.fields(shape) if one.default is dataclasses.MISSING],
         "additionalProperties": False,
     }
 

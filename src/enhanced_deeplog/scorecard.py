@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from enhanced_deeplog.events import END, FIRST_TEMPLATE
+from enhanced_deeplog.learning.pauses import UsualPauses
 from enhanced_deeplog.logs.sessions import Sessions
 
-__all__ = ["DAMAGES", "DamageFound", "damage", "scorecard"]
+__all__ = ["DAMAGES", "SLOW_STEP", "DamageFound", "damage", "scorecard", "slow_step"]
 
 Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Generator = np.random.Generator
 
@@ -34,7 +36,7 @@ class DamageFound:
 
     Attributes:
         service: Whose sessions were damaged; "" where records name none.
-        damage: One of `DAMAGES`.
+        damage: One of `DAMAGES`, or `SLOW_STEP`.
         n_sessions: So many were damaged.
         share: So many of them were found.
     """
@@ -94,9 +96,12 @@ DAMAGES: dict[str, Callable[[Int64s, Int64s, Generator], Int64s]] = {
     "foreign event": _foreign_event,
 }
 
+SLOW_STEP = "slow step"  # a sixth way, where pauses are judged
+_SLOWER = 10.0  # times as long as it usually takes, or as it took
+
 
 def damage(sessions: Sessions, rows: Int64s, way: str, usual: Int64s, rng: Generator) -> tuple[Sessions, Bools]:
-    """Damaged copies of some sessions that have ended; END still closes each.
+    """Damaged copies of some sessions that have ended; END still closes each. They have no pauses.
 
     Args:
         sessions: Where they are taken from.
@@ -121,8 +126,48 @@ def damage(sessions: Sessions, rows: Int64s, way: str, usual: Int64s, rng: Gener
         event_ids=np.concatenate(copies).astype(np.int64),
         starts=starts,
         context_starts=starts[:-1],
+        pauses=np.full(starts[-1], np.nan),
     )
     return made, np.array(differs)
+
+
+def slow_step(sessions: Sessions, rows: Int64s, usual: UsualPauses, rng: Generator) -> tuple[Sessions, Bools]:
+    """Copies of some sessions, in each of which one step takes ten times as long as it usually does, or as it did.
+
+    Args:
+        sessions: Where they are taken from.
+        rows: Which of them, int64 (N,).
+        usual: How long steps usually take.
+        rng: Chooses the steps.
+
+    Returns:
+        The copies, and whether each differs from what it was, bool (N,): one without timestamps doesn't.
+    """
+    parts = [slice(int(sessions.starts[row]), int(sessions.starts[row + 1])) for row in rows.tolist()]
+    events = [sessions.event_ids[part] for part in parts]
+    pauses = [_with_slow_step(ids, sessions.pauses[part], usual, rng) for ids, part in zip(events, parts, strict=True)]
+    starts = np.concatenate([[0], np.cumsum([len(ids) for ids in events])]).astype(np.int64)
+    made = replace(
+        sessions,
+        table=sessions.table[rows],
+        event_ids=np.concatenate(events),
+        starts=starts,
+        context_starts=starts[:-1],
+        pauses=np.concatenate(pauses),
+    )
+    return made, np.array([bool((~np.isnan(one)).any()) for one in pauses])
+
+
+def _with_slow_step(events: Int64s, pauses: Float64s, usual: UsualPauses, rng: Generator) -> Float64s:
+    timed = np.flatnonzero(~np.isnan(pauses))
+    if not len(timed):
+        return pauses
+    place = rng.choice(timed, 1)
+    slow = pauses.copy()
+    slow[place] = _SLOWER * np.maximum(
+        np.maximum(usual.median_s(events[place - 1], events[place]), pauses[place]), usual.resolution_s
+    )
+    return slow
 
 
 # --- What is found of it ----------------------------------------------------------------------------------------
@@ -134,6 +179,7 @@ def scorecard(
     judges: Sequence[Callable[[Sessions], Bools]],
     *,
     seed: int,
+    usual_pauses: UsualPauses | None = None,
 ) -> tuple[DamageFound, ...]:
     """Damage normal sessions in every way, and say what share is found.
 
@@ -142,6 +188,7 @@ def scorecard(
         fold: The fold of each normal session, -1 for the others, int64 (S,).
         judges: Of each fold the verdict on sessions, bool (N,), by what never saw the sessions of that fold.
         seed: Of the choice of sessions and places.
+        usual_pauses: How long steps usually take; None: pauses are not judged, and none is damaged.
     """
     rng = np.random.default_rng(seed)
     lengths = np.diff(sessions.starts)
@@ -158,12 +205,15 @@ def scorecard(
             continue
         of_service = np.flatnonzero(usable & (sessions.table["service"] == service).to_numpy())
         rows = np.sort(rng.permutation(of_service)[:_N_SESSIONS])
-        for way in DAMAGES:
+        for way in DAMAGES if usual_pauses is None else (*DAMAGES, SLOW_STEP):
             verdicts = []
             for k, is_abnormal in enumerate(judges):
                 of_fold = rows[fold[rows] == k]
                 if len(of_fold):
-                    made, differs = damage(sessions, of_fold, way, usual, rng)
+                    if way == SLOW_STEP and usual_pauses is not None:
+                        made, differs = slow_step(sessions, of_fold, usual_pauses, rng)
+                    else:
+                        made, differs = damage(sessions, of_fold, way, usual, rng)
                     verdicts.append(is_abnormal(made)[differs])
             told = np.concatenate(verdicts)
             if len(told):

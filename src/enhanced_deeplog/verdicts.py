@@ -34,7 +34,7 @@ class Verdicts:
 
     Attributes:
         scored: The sessions.
-        rarities: Of each kind of evidence, float64 (S, 4).
+        rarities: Of each kind of evidence, float64 (S, 4), or (S, 5) with timing.
         scores: float64 (S,).
         thresholds: A higher score is abnormal, float64 (S,).
         classes: 0 normal, -1 unknown, int64 (S,).
@@ -125,7 +125,7 @@ class Kinds:
         inputs = classifier_inputs(abnormal, self.space, config)
         (_, logits) = self.network.run(windows=inputs.windows, features=inputs.features)
         probability = softmax(logits[:, 1:], self.temperature)
-        unknown = self.centres.is_unknown(self.space.transform(abnormal, config.features.for_clustering))
+        unknown = self.centres.is_unknown(self.space.transform(abnormal, config.blocks_for_clustering))
         return np.where(unknown[:, None], 0.0, probability)
 
 
@@ -169,4 +169,4 @@ def classifier_inputs(scored: ScoredSessions, space: FeatureSpace, config: Confi
     windows = np.where(places >= begins[:, None], scored.event_ids[np.maximum(places, 0)], PADDING)
     follows = np.minimum(most + 1, len(scored.event_ids) - 1)
     next_events = np.where(most + 1 < ends, scored.event_ids[follows], PADDING)
-    return ClassifierInputs(windows, next_events, space.transform(scored, config.features.for_classifier))
+    return ClassifierInputs(windows, next_events, space.transform(scored, config.blocks_for_classifier))

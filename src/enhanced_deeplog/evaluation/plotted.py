@@ -109,7 +109,7 @@ def _class_map(
     if model.kinds.space is None or len(found) < 2:
         return None
     drawn = np.sort(np.random.default_rng(model.config.seed).permutation(found)[:_MAX_SESSIONS])
-    features = model.kinds.space.transform(verdicts.scored.take(drawn), model.config.features.for_clustering)
+    features = model.kinds.space.transform(verdicts.scored.take(drawn), model.config.blocks_for_clustering)
     places, spread = _principal_plane(features.astype(np.float64))
     return {
         "x": places[:, 0].round(3).tolist(),

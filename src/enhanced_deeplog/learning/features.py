@@ -17,6 +17,7 @@ import numpy.typing as npt
 from enhanced_deeplog.config import Block
 from enhanced_deeplog.events import END
 from enhanced_deeplog.learning.known_counts import KnownCounts, count_events
+from enhanced_deeplog.learning.pauses import UsualLateness
 
 __all__ = ["FeatureSpace", "ScoredSessions"]
 
@@ -48,6 +49,7 @@ class ScoredSessions:
         keyed: Whether a key made the session; those without one are another population, bool (S,).
         n_events: Size of the vocabulary (V).
         by_size: Surprise to base models of further window sizes, by window size.
+        lateness: How rare it is that the step to each event takes so long, nats, float64 (M,); None: not judged.
     """
 
     event_ids: Int64s
@@ -61,6 +63,7 @@ class ScoredSessions:
     keyed: Bools
     n_events: int
     by_size: Mapping[int, Float64s] = field(default_factory=dict)
+    lateness: Float64s | None = None
 
     def __len__(self) -> int:
         """Number of sessions (S)."""
@@ -103,6 +106,7 @@ class ScoredSessions:
             keyed=self.keyed[sessions],
             n_events=self.n_events,
             by_size={size: surprise[rows] for size, surprise in self.by_size.items()},
+            lateness=None if self.lateness is None else self.lateness[rows],
         )
 
 
@@ -117,6 +121,7 @@ class FeatureSpace:
         transitions: Frequent pairs of events, int64 (P, 2).
         shift: Mean of each column, by block.
         scale: What each column is divided by, by block: every block then weighs the same.
+        usual_lateness: How late events of normal sessions are; None: pauses are not judged.
     """
 
     known: KnownCounts
@@ -125,6 +130,7 @@ class FeatureSpace:
     transitions: Int64s
     shift: dict[str, Float64s]
     scale: dict[str, Float64s]
+    usual_lateness: UsualLateness | None = None
 
     @classmethod
     def fit(
@@ -135,6 +141,7 @@ class FeatureSpace:
         known: KnownCounts,
         drift: float,
         normal_state: Float64s,
+        usual_lateness: UsualLateness | None = None,
     ) -> FeatureSpace:
         """Learn the scales of the blocks from abnormal sessions.
 
@@ -144,15 +151,17 @@ class FeatureSpace:
             known: The counts of normal sessions.
             drift: As in `UsualSurprise`.
             normal_state: Mean hidden state of normal windows.
+            usual_lateness: How late events of normal sessions are.
         """
-        space = cls(known, drift, normal_state, _frequent_transitions(scored), {}, {})
+        space = cls(known, drift, normal_state, _frequent_transitions(scored), {}, {}, usual_lateness)
         for block in dict.fromkeys(blocks):
             raw = space._raw(block, scored)
             space.shift[block] = raw.mean(axis=0)
             spread = raw.std(axis=0) if block in _SCALED_BY_COLUMN else np.ones(raw.shape[1])
             spread = np.where(spread > 1e-9, spread, 1.0)
             centred = (raw - space.shift[block]) / spread
-            norm = float(np.sqrt((centred**2).sum(axis=1).mean())) or 1.0
+            # Where few sessions are late, the block must not weigh the more for it.
+            norm = 1.0 if block == "timing" else float(np.sqrt((centred**2).sum(axis=1).mean())) or 1.0
             space.scale[block] = spread * norm / _WEIGHTS.get(block, 1.0)
         return space
 
@@ -195,6 +204,8 @@ class FeatureSpace:
                 others = [replace(scored, surprise=surprise) for surprise in scored.by_size.values()]
                 profiles = [surprise_profile(other, self.drift) for other in others]
                 return np.concatenate([np.zeros((len(scored), 1)), *profiles], axis=1)
+            case "timing":
+                return lateness_profile(scored, self.usual_lateness)
 
     def _state(self, scored: ScoredSessions) -> Float64s:
         return scored.hidden_state[scored.pair[scored.most_surprising]].astype(np.float64)
@@ -223,11 +234,27 @@ def surprise_profile(scored: ScoredSessions, drift: float) -> Float64s:
         float64 (S, V + 1), rows of length 1 (squares are shares), or 0 where nothing surprised.
     """
     weight = np.maximum(scored.surprise - drift, 0.0)
-    width = scored.n_events + 1
-    cells = np.bincount(scored.session * width + scored.event_ids, weights=weight, minlength=len(scored) * width)
-    profile = cells.reshape(len(scored), width)
+    profile = _by_event(scored, weight, scored.n_events + 1)
     profile[:, -1] = np.bincount(scored.session, weight * scored.unseen, len(scored))
-    return _unit_rows(np.sqrt(np.asarray(profile, dtype=np.float64)))
+    return _unit_rows(np.sqrt(profile))
+
+
+def lateness_profile(scored: ScoredSessions, usual: UsualLateness | None) -> Float64s:
+    """Which events came late, and how late: the square root of each one's share of the lateness above the usual most.
+
+    Returns:
+        float64 (S, V), rows of length 1 (squares are shares), or 0 where nothing came late.
+    """
+    if scored.lateness is None or usual is None:
+        return np.zeros((len(scored), scored.n_events))
+    late = np.maximum(scored.lateness - usual.most, 0.0)
+    return _unit_rows(np.sqrt(_by_event(scored, late, scored.n_events)))
+
+
+def _by_event(scored: ScoredSessions, weight: Float64s, width: int) -> Float64s:
+    """Sums of a weight of each event, by session and event, float64 (S, width)."""
+    cells = np.bincount(scored.session * width + scored.event_ids, weights=weight, minlength=len(scored) * width)
+    return np.asarray(cells.reshape(len(scored), width), dtype=np.float64)
 
 
 def _count_deviation(scored: ScoredSessions, known: KnownCounts) -> Float64s:

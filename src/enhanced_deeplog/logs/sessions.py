@@ -28,6 +28,7 @@ from enhanced_deeplog.events import END
 __all__ = ["PauseLimits", "SessionRules", "Sessions", "input_clock", "split_into_sessions", "stream_pauses"]
 
 Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _NS = 1_000_000_000
@@ -138,6 +139,8 @@ class Sessions:
         starts: Where each session begins in `event_ids`, int64 (S + 1,).
         context_starts: Where the past of each session begins in `event_ids`, int64 (S,): its own start, or that of
             the part it continues.
+        pauses: Time from the event before to each event, s, float64 (M,); negative where the clock was set back, NaN
+            where there is none: no record before it in the session, no timestamp, END.
         unit: What the pauses between records are measured in.
     """
 
@@ -146,6 +149,7 @@ class Sessions:
     event_ids: Int64s
     starts: Int64s
     context_starts: Int64s
+    pauses: Float64s
     unit: Literal["ns", "records"]
 
     def __len__(self) -> int:
@@ -318,6 +322,7 @@ def _collect(
         event_ids=event_ids,
         starts=starts,
         context_starts=context_starts,
+        pauses=_pauses(records, table["n_records"].to_numpy(), starts),
         unit=unit,
     )
 
@@ -347,3 +352,19 @@ def _lay_out(event_ids: npt.NDArray[Any], n_records: Int64s, ended: Bools) -> tu
     is_end[starts[1:][ended] - 1] = True
     laid[~is_end] = event_ids
     return laid, starts
+
+
+def _pauses(records: pl.DataFrame, n_records: Int64s, starts: Int64s) -> Float64s:
+    """Time from the record before to each record of a session, laid out as the events are, s, float64 (M,).
+
+    By the timestamps as they stand, not by the clock: what jumped ahead by mistake would stop the clock for all that
+    follows.
+    """
+    since = pl.col("timestamp").diff().dt.total_nanoseconds().cast(pl.Float64) / _NS
+    same = pl.col("session") == pl.col("session").shift(1)
+    of_records = records.select(pl.when(same).then(since)).to_series().to_numpy()
+    firsts = np.cumsum(n_records) - n_records
+    places = np.arange(len(of_records)) + np.repeat(starts[:-1] - firsts, n_records)
+    laid = np.full(starts[-1], np.nan)
+    laid[places] = of_records
+    return laid
