@@ -190,7 +190,7 @@ def kind_of(kinds: Kinds, scored: ScoredSessions, config: Config, *, nearest: bo
 
 def centre_probability(kinds: Kinds, scored: ScoredSessions, config: Config) -> np.ndarray:
     assert kinds.space is not None and kinds.centres is not None  # noqa: S101, PT018  # there are classes
-    features = kinds.space.transform(scored, config.features.for_clustering)
+    features = kinds.space.transform(scored, config.blocks_for_clustering)
     return softmax(-kinds.centres.distances(features).astype(np.float32), 1.0)
 
 

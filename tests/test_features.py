@@ -204,7 +204,7 @@ def test_every_block_has_the_weight_it_is_given_however_many_columns_it_has(seed
         if block == "timing":  # of what most sessions have nothing of, the few that have must not weigh the more
             continue
         features = space.transform(scored, (block,))
-        weight = 0.5 if block in ("deviation", "statistics") else 1.0
+        weight = {"count_deviation": 1.5, "statistics": 0.5}.get(block, 1.0)
         assert (features.astype(np.float64) ** 2).sum(axis=1).mean() == pytest.approx(weight**2, rel=1e-4)
         assert features.mean(axis=0) == pytest.approx(np.zeros(space.width((block,))), abs=1e-5)
 

@@ -26,8 +26,8 @@ Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-# Measured on HDFS types and the synthetic kinds: at full weight, `deviation` splits kinds by their strength.
-_WEIGHTS: dict[str, float] = {"deviation": 0.5, "statistics": 0.5}
+# What a session has too much or too little of is known exactly; what surprised depends on the network that was trained.
+_WEIGHTS: dict[str, float] = {"count_deviation": 1.5, "statistics": 0.5}
 _SCALED_BY_COLUMN = {"deviation", "statistics", "hidden_state"}
 _MAX_TRANSITIONS = 200
 _USUAL_SHARE = 0.01  # of the normal sessions
