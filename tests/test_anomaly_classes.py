@@ -179,10 +179,13 @@ def test_where_every_class_is_too_small_all_are_unknown() -> None:
     assert found.centres.is_unknown(np.eye(4)).all()
 
 
-def test_nearly_all_members_are_known_and_near_the_centre_of_their_class_and_strangers_are_not() -> None:
+def test_all_members_are_known_and_nearly_all_like_them_and_near_the_centre_of_their_class_and_strangers_are_not() -> (
+    None
+):
     features, truth = blobs(3, seed=2)
     centres = find(features).centres
-    assert centres.is_unknown(features).mean() < 0.02
+    assert not centres.is_unknown(features).any()
+    assert centres.is_unknown(features + 0.01).mean() < 0.02
     assert centres.is_unknown(features + 1.0).all()
     nearest = centres.distances(features).argmin(axis=1)
     assert adjusted_rand_index(truth, nearest) == 1.0
@@ -195,6 +198,12 @@ def test_what_lies_in_the_midst_of_a_wide_class_and_is_like_none_of_its_members_
     centres = ClassCentres.of(shapes.astype(np.float32), np.ones(120, dtype=np.int64), n_alike=5)
     assert centres.is_unknown(np.array([[0.0, 0.0], [2.0, 0.02], [-2.0, 0.0]])).tolist() == [True, False, False]
     assert centres.distances(np.array([[0.0, 0.0]]))[0, 0] < 1.0
+
+
+def test_what_is_the_same_as_a_member_is_known_though_no_other_is_near() -> None:
+    features = np.concatenate([np.zeros((200, 2)), [[9.0, 0.0]]]).astype(np.float32)
+    centres = ClassCentres.of(features, np.ones(201, dtype=np.int64), n_alike=5)
+    assert centres.is_unknown(np.array([[9.0, 0.0], [9.0, 0.1]])).tolist() == [False, True]
 
 
 @given(st.integers(0, 50), st.integers(1, 6))
@@ -210,7 +219,9 @@ def test_a_session_is_known_where_enough_members_are_near_it(seed: int, n_alike:
         assert centres.is_unknown(judged).all()
         return
     near = [np.sort(np.linalg.norm(members - row, axis=1))[min(n_alike, len(members)) - 1] for row in judged]
-    assert centres.is_unknown(judged).tolist() == [bool(d > centres.reach * (1 + 1e-5)) for d in near]
+    is_member = [bool((members == row).all(axis=1).any()) for row in judged]
+    too_far = [bool(d > centres.reach * (1 + 1e-5)) for d in near]
+    assert centres.is_unknown(judged).tolist() == [f and not m for f, m in zip(too_far, is_member, strict=True)]
 
 
 # --- What can't matter --------------------------------------------------------------------------------------

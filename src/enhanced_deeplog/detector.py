@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.session_rules import choose_rules
 from enhanced_deeplog.logs.sessions import PauseLimits, Sessions, split_into_sessions, stream_pauses
 from enhanced_deeplog.logs.severity import severe_events
+from enhanced_deeplog.logs.template_changes import TemplateChange, follow_changes
 from enhanced_deeplog.model_parts import ModelParts, parts_of, restore
 from enhanced_deeplog.presumption import PRESUMED_NORMAL, presume_normal
 from enhanced_deeplog.summary import summarise
@@ -89,7 +90,7 @@ class EnhancedDeepLog:
         if normal is not None:
             usual, trust = np.ones(len(learnt_from), dtype=np.bool_), GIVEN_AS_NORMAL
         else:
-            severe = severe_events(learnt_from, self.vocabulary)
+            severe = severe_events(learnt_from.records, self.vocabulary.template, len(self.vocabulary))
             usual = presume_normal(learnt_from, severe, self.config, workers=workers, progress=self._report)
             trust = PRESUMED_NORMAL
         self.detection = fit_detection(
@@ -109,7 +110,13 @@ class EnhancedDeepLog:
         return self
 
     def classify(
-        self, records: LogRecords, *, every_session: bool = False, workers: int = 1, source_name: str = ""
+        self,
+        records: LogRecords,
+        *,
+        every_session: bool = False,
+        workers: int = 1,
+        source_name: str = "",
+        on_changes: Callable[[tuple[TemplateChange, ...]], None] = lambda _: None,
     ) -> list[Finding]:
         """Judge logs; changes nothing in the model.
 
@@ -118,6 +125,7 @@ class EnhancedDeepLog:
             every_session: Also return what is said about normal sessions.
             workers: Threads that score; the result is the same with any number.
             source_name: The logical source of the logs, for the ids of findings.
+            on_changes: Told the templates that a deploy has changed in the midst of these logs, see `read_sessions`.
 
         Returns:
             Findings in the order in which their sessions begin.
@@ -126,6 +134,7 @@ class EnhancedDeepLog:
             InputError: If the logs can't be read, or have none of the session keys that `fit` used.
         """
         sessions = self.read_sessions(records)
+        on_changes(sessions.changes)
         verdicts = self.judge(sessions, workers=workers)
         wanted = np.arange(len(sessions)) if every_session else np.flatnonzero(verdicts.classes != NORMAL)
         return session_findings(self, sessions, verdicts, wanted, source_name=source_name)
@@ -178,13 +187,18 @@ class EnhancedDeepLog:
     def read_sessions(self, records: LogRecords) -> Sessions:
         """The sessions that logs make, as columns; a record that fits no template has event id 1.
 
+        A template that a deploy reworded in the midst of these logs has the event it had before, and what a deploy has
+        added to nearly all sessions is left out: `Sessions.changes` says which.
+
         Raises:
             InputError: If the logs can't be read, or have none of the session keys that `fit` used.
         """
         self._check_fitted()
         corpus = read_corpus(self._with_key(records), self.miner)
         self._check_keys(corpus, records)
-        return self._sessions(corpus)
+        usual, own_miner = self.detection.scorer.known, miner_of(self.config.templates)
+        frame, changes = follow_changes(corpus, self._event_ids(corpus), own_miner, self.vocabulary, usual)
+        return replace(split_into_sessions(frame, self.session_rules, self.pause_limits), changes=changes)
 
     def judge(self, sessions: Sessions, *, workers: int = 1) -> Verdicts:
         """What is decided about each session, as columns: what `classify` makes findings of."""
@@ -246,12 +260,14 @@ class EnhancedDeepLog:
         return corpora
 
     def _sessions(self, corpus: Corpus, *, learn_pauses: bool = False) -> Sessions:
-        ids = event_ids_of(corpus.bodies, corpus.given, self.miner, self.vocabulary)
-        frame = corpus.with_event_ids(ids)
+        frame = corpus.with_event_ids(self._event_ids(corpus))
         if learn_pauses:
             uncut = split_into_sessions(frame, self.session_rules, {})
             self.pause_limits = stream_pauses(uncut, len(self.vocabulary))
         return split_into_sessions(frame, self.session_rules, self.pause_limits)
+
+    def _event_ids(self, corpus: Corpus) -> dict[str, int]:
+        return event_ids_of(corpus.bodies, corpus.given, self.miner, self.vocabulary)
 
     def _with_key(self, records: LogRecords) -> LogRecords:
         if records.session_key is not None or self.session_rules.key is None:

@@ -80,9 +80,13 @@ def presume_normal(sessions: Sessions, severe: Bools, config: Config, *, workers
 
 
 def _fails(counts: Float64s, severe: Bools) -> Bools:
-    """Whether each session has an event that says so and that few sessions have, bool (S,)."""
+    """Whether each session has an event that says so, bool (S,).
+
+    Only of events that enough sessions have to look usual: rarer ones are told by their rarity, harmless ones too.
+    """
     has = counts[:, severe] > 0
-    return np.asarray(has[:, has.mean(axis=0) < _USUAL_FAILURE].any(axis=1))
+    share = has.mean(axis=0)
+    return np.asarray(has[:, (share >= _ALIKE_SHARE) & (share < _USUAL_FAILURE)].any(axis=1))
 
 
 def _rarity(scored: ScoredSessions, seed: int) -> Float64s:

@@ -122,6 +122,11 @@ def _alarms_over_asked(rows: Sequence[Row]) -> float | None:
     return None if achieved is None or not asked else achieved / asked
 
 
+def _new_findings(rows: Sequence[Row]) -> float | None:
+    new, n_changes = _at("deploy.new_findings")(rows), _at("deploy.n_changes")(rows)
+    return None if new is None or not n_changes else new / n_changes
+
+
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
@@ -199,6 +204,24 @@ FIGURES = (
             within=0.5,
         )
         for protocol in ("hdfs/random", "hdfs/time", "hdfs/unlabelled", _SEQUENCES, "service/unseen")
+    ),
+    Figure(
+        13,
+        "a deploy: new findings for each changed template",
+        "service/deploy",
+        _new_findings,
+        1.0,
+        0.0,
+        smaller_is_better=True,
+    ),
+    Figure(
+        13,
+        "a deploy: recall of faults falls by",
+        "service/deploy",
+        _at("deploy.recall_lost"),
+        0.02,
+        0.0,
+        smaller_is_better=True,
     ),
     Figure(0, "simulated service, without labels: ARI", "service/kinds", _at("kinds.ari"), 0.85, 0.95),
     Figure(0, "simulated service, another log: F1", "service/unseen", _at("detection.f1"), 0.85, 0.95),

@@ -14,6 +14,7 @@ from pathlib import Path
 from enhanced_deeplog.config import Config
 from enhanced_deeplog.cross_fit import Progress
 from enhanced_deeplog.evaluation import splits
+from enhanced_deeplog.evaluation.deploy import measure_deploy
 from enhanced_deeplog.evaluation.measuring import (
     Row,
     measure_detection,
@@ -135,6 +136,13 @@ PROTOCOLS = {
             "detection and kinds in another log of that service",
             splits.service_unseen,
             measure_detection,
+        ),
+        Protocol(
+            "service/deploy",
+            "service",
+            "detection in another log of that service, in the midst of which a deploy changes templates",
+            splits.service_deploy,
+            measure_deploy,
         ),
         Protocol("parsing", "parsing", "grouping of messages by template, one setting for all systems", None, None),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.simulator import simulate
 
 __all__ = [
+    "DEPLOY_AT",
     "Split",
     "hdfs_by_time",
     "hdfs_halves",
@@ -22,11 +24,13 @@ __all__ = [
     "hdfs_types_unseen",
     "nova_halves",
     "service",
+    "service_deploy",
     "service_unseen",
     "synthetic",
     "synthetic_unseen",
 ]
 
+DEPLOY_AT = 0.5  # of the records
 _ABNORMAL = "abnormal"  # a type where only abnormal and normal are known
 
 
@@ -175,8 +179,15 @@ def service_unseen(_folder: Path, seed: int) -> Split:
     return Split(records, None, judged, truth)
 
 
-def _service_log(seed: int) -> tuple[LogRecords, dict[str, str]]:
-    made = simulate(seed=seed)
+def service_deploy(_folder: Path, seed: int) -> Split:
+    """The same, and a longer log of that service, in the midst of which the next release takes over."""
+    records, _ = _service_log(seed)
+    judged, truth = _service_log(seed + 1000, n_records=120_000, deploy_at=DEPLOY_AT)
+    return Split(records, None, judged, truth)
+
+
+def _service_log(seed: int, **options: Any) -> tuple[LogRecords, dict[str, str]]:
+    made = simulate(seed=seed, **options)
     return LogRecords.from_lines(made.lines, session_key="request"), {
         key: made.faults.get(key, "") for key in made.session_keys
     }

@@ -18,6 +18,7 @@ Float64s = npt.NDArray[np.float64]
 _MAX_MEMBERS = 2000  # distinct members kept; beyond, the most frequent ones
 _REACH = 0.99  # share of the members that have enough others within reach
 _LEAST_REACH = 0.1  # of a class of equal sessions; a tenth of a block's weight is still the same kind
+_SAME = 1e-3  # members are rounded, and features differ in their last bits
 _ROWS = 2048  # compared with all members at once
 
 
@@ -72,6 +73,7 @@ class ClassCentres:
     def is_unknown(self, features: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Whether a session has fewer than `n_alike` members of the classes within reach, bool (S,).
 
+        One that is the same as a member is known, however far off the others are: it is what `fit` gave that class.
         A radius about a centre would not do: a class of many shapes is wide, and what is like none of its members may
         lie in the midst of them.
         """
@@ -80,7 +82,9 @@ class ClassCentres:
         rows, inverse = np.unique(np.asarray(features, dtype=np.float32), axis=0, return_inverse=True)
         near = _near(rows, self.members, self.n_members, self.n_alike, skip_itself=False)
         # A little more: the last bit of a distance must not decide.
-        return np.asarray(near > self.reach * (1.0 + 1e-5))[inverse.ravel()]
+        unknown = near > self.reach * (1.0 + 1e-5)
+        unknown[unknown] = _near(rows[unknown], self.members, self.n_members, 1, skip_itself=False) > _SAME
+        return np.asarray(unknown)[inverse.ravel()]
 
 
 def _near(

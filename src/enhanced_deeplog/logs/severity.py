@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-
-from enhanced_deeplog.events import EventVocabulary
-from enhanced_deeplog.logs.sessions import Sessions
 
 __all__ = ["severe_events"]
 
@@ -18,16 +16,21 @@ _SEVERE = ("ERROR", "ERR", "SEVERE", "FAILURE", "FATAL", "CRIT", "CRITICAL", "AL
 _FAILED = re.compile(r"\b(?:error|exception|fatal|panic|traceback|failed|failure|aborted)\b", re.IGNORECASE)
 
 
-def severe_events(sessions: Sessions, vocabulary: EventVocabulary) -> npt.NDArray[np.bool_]:
+def severe_events(records: pl.DataFrame, template_of: Callable[[int], str], n_events: int) -> npt.NDArray[np.bool_]:
     """The events most records of which have the level of an error; without levels, those whose template says so.
+
+    Args:
+        records: With the columns `event_id` and `severity`.
+        template_of: The template of an event.
+        n_events: There are so many (V).
 
     Returns:
         bool (V,).
     """
-    severe = np.zeros(len(vocabulary), dtype=np.bool_)
-    levels = sessions.records.group_by("event_id").agg(
+    severe = np.zeros(n_events, dtype=np.bool_)
+    levels = records.group_by("event_id").agg(
         pl.col("severity").is_in(_SEVERE).mean().alias("share"), pl.col("severity").is_null().all().alias("unknown")
     )
     for event, share, unknown in levels.iter_rows():
-        severe[event] = bool(_FAILED.search(vocabulary.template(event))) if unknown else share > 0.5
+        severe[event] = bool(_FAILED.search(template_of(event))) if unknown else share > 0.5
     return severe

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from enhanced_deeplog.simulator.messages import EVENTS, WORDS, Values
+from enhanced_deeplog.simulator.messages import WORDS, Values
+from enhanced_deeplog.simulator.releases import Release
 
 __all__ = ["Ended", "Request", "Script"]
 
@@ -24,8 +25,17 @@ class Ended(Exception):  # noqa: N818 - that a request ends early need not be an
 class Request:
     """A request being served: its clock, its values, its fault, and the records it has written so far."""
 
-    def __init__(self, rng: np.random.Generator, key: str, *, order: int, start_ms: float, fault: str | None):
-        self.rng, self.key, self.fault = rng, key, fault
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        key: str,
+        *,
+        order: int,
+        start_ms: float,
+        fault: str | None,
+        release: Release,
+    ):
+        self.rng, self.key, self.fault, self.release = rng, key, fault, release
         self.fault_shows = False
         self.start_ms = self.clock_ms = start_ms
         self.records: list[tuple[float, str]] = []  # time in ms; the line from its level on
@@ -63,13 +73,15 @@ class Request:
 
     def log(self, event: str, *, slowed: float = 1.0, **values: object) -> None:
         """Wait as long as the step takes, more or less, and write its record."""
-        level, component, usual_ms, message = EVENTS[event]
+        level, component, usual_ms, message = self.release.events[event]
         waited_ms = usual_ms * slowed * float(self.rng.lognormal(0.0, 0.4))
         self.clock_ms += waited_ms
         self.values.update(values, ms=max(1, round(waited_ms)), elapsed=round(self.clock_ms - self.start_ms))
         line = f"{level} | {component} | [{self.key}] {message.format_map(self.values)}"
         self.records.append((self.clock_ms, line))
         self.logged_ms[event] = self.clock_ms
+        if event in self.release.added:
+            self.log(self.release.added[event])
 
     def maybe_log(self, odds: float, event: str) -> None:
         if self.chance(odds):

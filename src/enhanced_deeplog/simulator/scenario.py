@@ -6,6 +6,7 @@ import numpy as np
 
 from enhanced_deeplog.simulator.messages import COMPONENTS, WORDS
 from enhanced_deeplog.simulator.parts import DATABASE, OTHER_SERVICE, look_up, pay, store, use
+from enhanced_deeplog.simulator.releases import FIRST_RELEASE, Release
 from enhanced_deeplog.simulator.requests import Ended, Request, Script
 
 __all__ = ["FAULT_KINDS", "serve"]
@@ -193,12 +194,18 @@ FAULT_KINDS: tuple[str, ...] = tuple(_FAULTS)
 
 
 def serve(
-    rng: np.random.Generator, key: str, *, order: int, start_ms: float, fault: str | None
+    rng: np.random.Generator,
+    key: str,
+    *,
+    order: int,
+    start_ms: float,
+    fault: str | None,
+    release: Release = FIRST_RELEASE,
 ) -> list[tuple[float, str]]:
     """Let one request run to its end; one with a fault is drawn anew until the fault has shown."""
     scripts = [script for script in _TRAFFIC if fault is None or script in _FAULTS[fault]]
     while True:
-        r = Request(rng, key, order=order, start_ms=start_ms, fault=fault)
+        r = Request(rng, key, order=order, start_ms=start_ms, fault=fault, release=release)
         try:
             r.pick(scripts)(r)
         except Ended as end:

@@ -14,6 +14,7 @@ from typing import cast
 import numpy as np
 
 from enhanced_deeplog.simulator.messages import BACKGROUND, Values
+from enhanced_deeplog.simulator.releases import FIRST_RELEASE, next_release
 from enhanced_deeplog.simulator.scenario import FAULT_KINDS, serve
 
 __all__ = ["Simulation", "simulate", "write_simulation"]
@@ -40,7 +41,9 @@ class Simulation:
     session_keys: tuple[str, ...]
 
 
-def simulate(*, n_records: int = 60_000, seed: int = 0, fault_share: float = 0.05) -> Simulation:
+def simulate(
+    *, n_records: int = 60_000, seed: int = 0, fault_share: float = 0.05, deploy_at: float = 1.0
+) -> Simulation:
     """Write the log of an order service some of whose requests go wrong in known ways.
 
     Requests arrive at random and run interleaved; the log goes on until all of them are done. The fault kinds
@@ -50,6 +53,8 @@ def simulate(*, n_records: int = 60_000, seed: int = 0, fault_share: float = 0.0
         n_records: Number of log records, met exactly. About 1.5 % of them belong to no request.
         seed: Same seed, same lines.
         fault_share: Share of abnormal requests, met roughly; 0 gives a clean log.
+        deploy_at: When so large a share of the records is written, the next release takes over: a few messages are
+            reworded, a few are new, and the service does what it did. 1: never.
 
     Returns:
         The lines, and which requests went wrong in which way.
@@ -68,6 +73,7 @@ def simulate(*, n_records: int = 60_000, seed: int = 0, fault_share: float = 0.0
     """
     _check_arguments(n_records, seed, fault_share)
     rng = np.random.default_rng(seed)
+    later = next_release(np.random.default_rng([seed, 1]))  # drawn apart: without a deploy, the log is what it was
     records: list[tuple[float, str]] = []
     faults: dict[str, str | None] = {}
     arrival_ms, first_key = 0.0, int(rng.integers(2**48))
@@ -76,7 +82,8 @@ def simulate(*, n_records: int = 60_000, seed: int = 0, fault_share: float = 0.0
         arrival_ms += float(rng.exponential(1000 / (_REQUESTS_PER_S * busy)))
         # Steps of an odd size through 48 bits: the keys look random and can't meet.
         key = f"req-{(first_key + number * 0x9E3779B97F4B) % 2**48:012x}"
-        served = serve(rng, key, order=40_000 + number, start_ms=arrival_ms, fault=fault)
+        release = FIRST_RELEASE if len(records) < deploy_at * n_records else later
+        served = serve(rng, key, order=40_000 + number, start_ms=arrival_ms, fault=fault, release=release)
         if len(records) + len(served) > n_records * (1 - _BACKGROUND_SHARE):
             break
         records += served
