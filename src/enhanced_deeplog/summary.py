@@ -19,7 +19,7 @@ __all__ = ["summarise"]
 _MANY_SINGLE = 0.5  # sessions of a single record
 _MANY_ABNORMAL = 0.2  # sessions called abnormal
 _MANY_TEMPLATES, _TEMPLATES_PER_RECORD = 300, 0.02  # more than both: they grow with the log
-_BETTER_LOSS = 0.97  # share of the held-out loss below which another window size is better, and not by chance alone
+_BETTER_LOSS = 0.95  # share of the held-out loss below which another window size is worth a word
 _LEAST_SPAN_S = 60.0  # a log shorter than that says nothing about a day
 
 
