@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from enhanced_deeplog.findings import NORMAL, UNKNOWN_CLASS
 from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.learning.scoring import softmax
 from enhanced_deeplog.logs.sessions import Sessions
-from enhanced_deeplog.verdicts import Kinds
+from enhanced_deeplog.verdicts import Kinds, Verdicts, classifier_inputs
 
 ROOT = Path(__file__).parents[1]
 ON = ("synthetic/unseen", "service/unseen", "hdfs-sequences/unseen")
@@ -148,25 +149,21 @@ def told(
         "nmi": kind_measures(abnormal.types, abnormal.classes)["nmi"],
         "ari_distinct": kind_measures(abnormal.types[distinct], abnormal.classes[distinct])["ari"],
         "n_classes": len(kinds.classes),
-        "called_unknown": float((abnormal.classes == UNKNOWN_CLASS).mean()),
+        "called_unknown": float((abnormal.classes == UNKNOWN_CLASS).mean()) if len(abnormal.keys) else None,
         "ece": class_confidence(own, found)["ece"],
         "same_at_half": float((early == whole)[whole > 0].mean()) if (whole > 0).any() else None,
     }
 
 
-def as_clustered(model: EnhancedDeepLog, learnt: Sessions, kinds: Kinds, config: Config) -> Any:
-    from dataclasses import replace
-
+def as_clustered(model: EnhancedDeepLog, learnt: Sessions, kinds: Kinds, config: Config) -> Verdicts:
     verdicts = kinds.judge(model.detection.look_at(learnt), model.detection, config)
     classes = verdicts.classes.copy()
     classes[classes != NORMAL] = kinds.labels
     return replace(verdicts, classes=classes)
 
 
-def by_centre(kinds: Kinds, scored: ScoredSessions, verdicts: Any, config: Config) -> Any:
+def by_centre(kinds: Kinds, scored: ScoredSessions, verdicts: Verdicts, config: Config) -> Verdicts:
     """The same verdicts, the kind of a known one told by the nearest centre, and its confidence by the distances."""
-    from dataclasses import replace
-
     rows = np.flatnonzero(verdicts.classes > 0)
     probability = centre_probability(kinds, scored.take(rows), config)
     classes, confidence = verdicts.classes.copy(), verdicts.confidence.copy()
@@ -181,8 +178,6 @@ def kind_of(kinds: Kinds, scored: ScoredSessions, config: Config, *, nearest: bo
         return np.full(len(scored), UNKNOWN_CLASS)
     if nearest:
         return centre_probability(kinds, scored, config).argmax(axis=1) + 1
-    from enhanced_deeplog.verdicts import classifier_inputs
-
     inputs = classifier_inputs(scored, kinds.space, config)
     (_, logits) = kinds.network.run(windows=inputs.windows, features=inputs.features)
     return logits[:, 1:].argmax(axis=1) + 1

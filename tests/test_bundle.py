@@ -37,6 +37,8 @@ from enhanced_deeplog.bundle import (
     save_bundle,
 )
 from enhanced_deeplog.errors import BundleError, ConfigError, OutputError
+from enhanced_deeplog.learning.anomaly_score import EVIDENCE, SessionScore
+from enhanced_deeplog.model_parts import _calibration
 
 FETCH = "Fetch the bundle again, or fit anew."
 
@@ -932,3 +934,19 @@ def test_content_that_makes_no_model_is_refused(
 def test_what_a_stranger_wrote_reaches_the_terminal_as_plain_text(saved: Path) -> None:
     edit_manifest(saved, lambda m: m["files"].update({"\x1b]0;owned\x07\n.json": 0}))
     assert refusal(saved) == f"Expected plain file names such as templates.json; ' ]0;owned  .json' is listed. {FETCH}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("agreement", float("nan")),
+        ("agreement", None),
+        ("tails", {}),
+        ("tails", {"counts": {}}),
+        ("tails", {"end": {}}),
+    ],
+)
+def test_a_score_that_could_judge_nothing_is_refused(name: str, value: object) -> None:
+    score = SessionScore.fit({kind: np.arange(100.0) for kind in EVIDENCE}).to_json()
+    with pytest.raises(BundleError, match=rf"In the bundle, score\.{name} must be .*; got "):
+        _calibration({**score, name: value})

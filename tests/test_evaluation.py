@@ -18,12 +18,14 @@ import pytest
 
 from cli_logs import SMALL
 from conftest import small_config
-from enhanced_deeplog import EnhancedDeepLog
+from enhanced_deeplog import EnhancedDeepLog, LogRecords
 from enhanced_deeplog.errors import InputError
 from enhanced_deeplog.evaluation import measuring, splits
 from enhanced_deeplog.evaluation.datasets import DATASETS, Dataset, DatasetFile
+from enhanced_deeplog.evaluation.deploy import measure_deploy
 from enhanced_deeplog.evaluation.figures import FIGURES, measured, published, value_at
 from enhanced_deeplog.evaluation.protocol import PROTOCOLS, protocols_of
+from enhanced_deeplog.simulator import N_CHANGES, simulate
 from test_cli import run, said
 
 N_BLOCKS, N_ABNORMAL = 400, 20
@@ -298,3 +300,21 @@ def test_of_several_runs_the_last_one_at_default_settings_is_published() -> None
 
     rows = [row("1", 0.5), row("2", 0.9), row("3", 0.1, config={"detection": {"alarm_rate": 0.1}})]
     assert [one.values for one in measured(published(rows))] == [(0.9,)]
+
+
+def test_a_deploy_is_measured_by_the_sessions_before_it_and_since() -> None:
+    def log_of(seed: int, **options: float) -> tuple[LogRecords, dict[str, str]]:
+        made = simulate(seed=seed, n_records=6_000, fault_share=0.1, **options)
+        records = LogRecords.from_lines(made.lines, session_key="request")
+        return records, {key: made.faults.get(key, "") for key in made.session_keys}
+
+    judged, truth = log_of(1, deploy_at=0.5)
+    split = splits.Split(log_of(0)[0], None, judged, truth)
+    ((told,),) = [[row["deploy"] for row in measure_deploy(split, small_config(), lambda *_: None)]]
+    assert told["n_changes"] == N_CHANGES
+    before, since = told["before"], told["since"]
+    assert before["n_normal"] + since["n_normal"] + before["n_faults"] + since["n_faults"] == len(truth)
+    assert before["n_normal"] == pytest.approx(since["n_normal"], rel=0.3)
+    # Nothing follows a deploy yet: many healthy sessions since then have a template that nobody has seen.
+    assert told["new_findings"] > 10
+    assert since["false_alarms"] > 3 * before["false_alarms"]

@@ -66,6 +66,8 @@ def test_an_error_that_one_session_in_five_has_is_usual() -> None:
         ("2026-01-01 00:00:00 | WARN | db | connection failed", False),  # a level says more than a word
         ("connection failed", True),
         ("Traceback (most recent call last)", True),
+        ("java.io.IOException: broken pipe", True),
+        ("no error so far", False),
         ("connection opened", False),
         ("the queue unfailingly answers", False),
     ],

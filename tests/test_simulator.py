@@ -9,10 +9,14 @@ from collections import Counter
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from enhanced_deeplog.simulator import FAULT_KINDS, Simulation, simulate, write_simulation
+from enhanced_deeplog.simulator import FAULT_KINDS, N_CHANGES, Simulation, simulate, write_simulation
+from enhanced_deeplog.simulator.messages import EVENTS
+from enhanced_deeplog.simulator.releases import next_release
 
 KEY = re.compile(r"req-[0-9a-f]{12}")
 LINE = re.compile(
@@ -276,3 +280,29 @@ def test_a_wrong_share_of_faults_is_refused(fault_share: object) -> None:
     with pytest.raises(ValueError) as refused:
         simulate(fault_share=fault_share)  # type: ignore[arg-type]
     assert str(refused.value) == f"fault_share must be a number from 0 to 0.3, but is {fault_share!r}."
+
+
+def test_a_deploy_rewords_some_messages_and_adds_some_from_some_moment_on() -> None:
+    whole, deployed = simulate(n_records=20_000, seed=3), simulate(n_records=20_000, seed=3, deploy_at=0.5)
+    later = next_release(np.random.default_rng([3, 1]))
+    changed = [event for event, told in EVENTS.items() if later.events[event] != told] + list(later.added.values())
+    assert len(changed) == N_CHANGES
+    firsts = []
+    for level, component, _, message in (later.events[event] for event in changed):
+        told = re.compile(rf"{level} \| {re.escape(component)} \| \[req-\w+\] " + _as_pattern(message))
+        lines = [i for i, line in enumerate(deployed.lines) if told.search(line)]
+        assert len(lines) > 5
+        assert not any(told.search(line) for line in whole.lines)
+        firsts.append(lines[0])
+    assert 9_000 < min(firsts) < 11_000
+    assert max(firsts) < 14_000
+
+
+def _as_pattern(message: str) -> str:
+    return ".+?".join(re.escape(part) for part in re.split(r"\{[^}]*\}", message)) + "$"
+
+
+@pytest.mark.parametrize("deploy_at", [-0.1, 1.1, float("nan"), True, "half"])
+def test_a_deploy_outside_of_the_log_is_refused(deploy_at: Any) -> None:
+    with pytest.raises(ValueError, match="deploy_at must be a share of the records, from 0 to 1"):
+        simulate(n_records=300, deploy_at=deploy_at)

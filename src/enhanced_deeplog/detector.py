@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +25,6 @@ from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.session_rules import choose_rules
 from enhanced_deeplog.logs.sessions import PauseLimits, Sessions, split_into_sessions, stream_pauses
 from enhanced_deeplog.logs.severity import severe_events
-from enhanced_deeplog.logs.template_changes import TemplateChange, follow_changes
 from enhanced_deeplog.model_parts import ModelParts, parts_of, restore
 from enhanced_deeplog.presumption import PRESUMED_NORMAL, presume_normal
 from enhanced_deeplog.summary import summarise
@@ -110,13 +109,7 @@ class EnhancedDeepLog:
         return self
 
     def classify(
-        self,
-        records: LogRecords,
-        *,
-        every_session: bool = False,
-        workers: int = 1,
-        source_name: str = "",
-        on_changes: Callable[[tuple[TemplateChange, ...]], None] = lambda _: None,
+        self, records: LogRecords, *, every_session: bool = False, workers: int = 1, source_name: str = ""
     ) -> list[Finding]:
         """Judge logs; changes nothing in the model.
 
@@ -125,7 +118,6 @@ class EnhancedDeepLog:
             every_session: Also return what is said about normal sessions.
             workers: Threads that score; the result is the same with any number.
             source_name: The logical source of the logs, for the ids of findings.
-            on_changes: Told the templates that a deploy has changed in the midst of these logs, see `read_sessions`.
 
         Returns:
             Findings in the order in which their sessions begin.
@@ -134,7 +126,6 @@ class EnhancedDeepLog:
             InputError: If the logs can't be read, or have none of the session keys that `fit` used.
         """
         sessions = self.read_sessions(records)
-        on_changes(sessions.changes)
         verdicts = self.judge(sessions, workers=workers)
         wanted = np.arange(len(sessions)) if every_session else np.flatnonzero(verdicts.classes != NORMAL)
         return session_findings(self, sessions, verdicts, wanted, source_name=source_name)
@@ -187,18 +178,13 @@ class EnhancedDeepLog:
     def read_sessions(self, records: LogRecords) -> Sessions:
         """The sessions that logs make, as columns; a record that fits no template has event id 1.
 
-        A template that a deploy reworded in the midst of these logs has the event it had before, and what a deploy has
-        added to nearly all sessions is left out: `Sessions.changes` says which.
-
         Raises:
             InputError: If the logs can't be read, or have none of the session keys that `fit` used.
         """
         self._check_fitted()
         corpus = read_corpus(self._with_key(records), self.miner)
         self._check_keys(corpus, records)
-        usual, own_miner = self.detection.scorer.known, miner_of(self.config.templates)
-        frame, changes = follow_changes(corpus, self._event_ids(corpus), own_miner, self.vocabulary, usual)
-        return replace(split_into_sessions(frame, self.session_rules, self.pause_limits), changes=changes)
+        return self._sessions(corpus)
 
     def judge(self, sessions: Sessions, *, workers: int = 1) -> Verdicts:
         """What is decided about each session, as columns: what `classify` makes findings of."""
@@ -260,14 +246,12 @@ class EnhancedDeepLog:
         return corpora
 
     def _sessions(self, corpus: Corpus, *, learn_pauses: bool = False) -> Sessions:
-        frame = corpus.with_event_ids(self._event_ids(corpus))
+        ids = event_ids_of(corpus.bodies, corpus.given, self.miner, self.vocabulary)
+        frame = corpus.with_event_ids(ids)
         if learn_pauses:
             uncut = split_into_sessions(frame, self.session_rules, {})
             self.pause_limits = stream_pauses(uncut, len(self.vocabulary))
         return split_into_sessions(frame, self.session_rules, self.pause_limits)
-
-    def _event_ids(self, corpus: Corpus) -> dict[str, int]:
-        return event_ids_of(corpus.bodies, corpus.given, self.miner, self.vocabulary)
 
     def _with_key(self, records: LogRecords) -> LogRecords:
         if records.session_key is not None or self.session_rules.key is None:

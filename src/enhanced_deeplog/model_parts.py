@@ -16,7 +16,7 @@ from enhanced_deeplog.detection import Calibration, Detection
 from enhanced_deeplog.errors import BundleError, UsageError
 from enhanced_deeplog.events import EventVocabulary
 from enhanced_deeplog.findings import AnomalyClass
-from enhanced_deeplog.learning.anomaly_score import TIMING, SessionScore
+from enhanced_deeplog.learning.anomaly_score import EVIDENCE, TIMING, SessionScore
 from enhanced_deeplog.learning.calibration import N_QUANTILES
 from enhanced_deeplog.learning.class_centres import ClassCentres
 from enhanced_deeplog.learning.features import FeatureSpace
@@ -212,6 +212,10 @@ def _pause_limits(unit: str, data: Mapping[str, Any], n_events: int) -> PauseLim
 
 
 def _calibration(data: Mapping[str, Any]) -> SessionScore:
+    agreement, tails = data.get("agreement"), data["tails"]
+    _expect(type(agreement) is float and 0 <= agreement <= 1, "score.agreement", "a number from 0 to 1", agreement)
+    good = isinstance(tails, Mapping) and {"counts"} < tails.keys() <= {*EVIDENCE, TIMING}
+    _expect(good, "score.tails", "of counts and other kinds of evidence", tails)
     calibration = SessionScore.from_json(data)
     _number(data, "n_normal", least=1)
     _array({"score.largest": calibration.largest}, "score.largest", (None,))

@@ -45,11 +45,12 @@ def earlier_rows(path: Path, protocols: Sequence[str]) -> list[Row]:
     """
     from enhanced_deeplog.evaluation.figures import published
     from enhanced_deeplog.evaluation.rows import read_rows
+    from enhanced_deeplog.logs.foreign_text import printable
 
     found = read_rows(path)
     rows = [dict(row) for row in published(found) if not protocols or row["protocol"] in protocols]
     if not rows:
-        there = ", ".join(dict.fromkeys(row["protocol"] for row in found))
+        there = printable(", ".join(dict.fromkeys(row["protocol"] for row in found)), 200)
         raise InputError(
             f"{path}: expected rows of {', '.join(protocols) or 'any protocol'} at default settings; it has "
             f"{len(found):,} rows, of {there}, and none of them is one. Name other protocols, or measure these."

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, TYPE_CHECKING
 
 from enhanced_deeplog.errors import OutputError
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from enhanced_deeplog.logs.records import LogRecords
-    from enhanced_deeplog.logs.template_changes import TemplateChange
 
 __all__ = [
     "Progress",
@@ -31,7 +30,6 @@ __all__ = [
     "message",
     "progress",
     "shown",
-    "tell_of_changes",
     "tell_of_misread",
     "visible",
     "write_lines",
@@ -84,18 +82,6 @@ def tell_of_misread(records: LogRecords) -> None:
             message(
                 f"{source.path}: of {source.n_lines:,} lines, {'; '.join(said)}. 'enhanced-deeplog inspect' shows some."
             )
-
-
-def tell_of_changes(changes: Sequence[TemplateChange]) -> None:
-    """Say on stderr which templates are new and were taken as usual."""
-    for one in changes:
-        what = f"in place of {one.replaces[:200]!r}" if one.replaces is not None else "a new step"
-        message(
-            f"New since fit, taken as usual: {one.template[:200]!r}, {what}; in {one.n_sessions:,} sessions, first "
-            f"in {one.source}, line {one.line:,}."
-        )
-    if changes:
-        message(f"{len(changes):,} templates have changed in the midst of these logs: a new fit should learn them.")
 
 
 def write_lines(lines: Iterable[str]) -> None:

@@ -26,14 +26,15 @@ def measure_deploy(split: Split, config: Config, progress: Progress) -> list[dic
     is_fault = np.array([split.truth.get(key, "") != "" for key in keys])
     begins = sessions.records["line"].to_numpy()[sessions.table["first"].to_numpy()]
     since = begins > DEPLOY_AT * sessions.records.height
-    told: dict[str, Any] = {"n_changes": N_CHANGES, "n_followed": len(sessions.changes)}
+    told: dict[str, Any] = {"n_changes": N_CHANGES}
     for name, rows in (("before", is_judged & ~since), ("since", is_judged & since)):
         told[name] = {
             "n_normal": int((rows & ~is_fault).sum()),
             "false_alarms": int((rows & ~is_fault & found).sum()),
             "n_faults": int((rows & is_fault).sum()),
-            "recall": float(found[rows & is_fault].mean()),
+            "recall": float(found[rows & is_fault].sum() / max((rows & is_fault).sum(), 1)),
         }
-    told["new_findings"] = told["since"]["false_alarms"] - told["before"]["false_alarms"]
+    expected = told["before"]["false_alarms"] * told["since"]["n_normal"] / max(told["before"]["n_normal"], 1)
+    told["new_findings"] = told["since"]["false_alarms"] - expected
     told["recall_lost"] = told["before"]["recall"] - told["since"]["recall"]
     return [{"system": "enhanced-deeplog", "deploy": told}]

@@ -218,7 +218,7 @@ def loss_plot(protocol: str, seed: int, loss: Mapping[str, Any]) -> Plot:
         for part, name, dash in (("held_out", "held out", "solid"), ("training", "training", "dot"))
     ]
     frame = layout(
-        xaxis=axis("epoch", range=[0.5, max(map(len, loss.values()), default=1) + 0.5], tickformat="d"),
+        xaxis=axis("epoch", range=[0.5, max(len(loss["training"]), len(loss["held_out"]), 1) + 0.5], tickformat="d"),
         yaxis=axis("loss, nats", type="log", tickmode="array", **_LOSS_TICKS),
     )
     return Plot(protocol, f"Seed {seed}.", {"data": lines, "layout": frame}, 260)

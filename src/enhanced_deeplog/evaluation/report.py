@@ -97,7 +97,7 @@ def _circumstances(rows: Sequence[Row]) -> str:
 
     runs = sorted({str(row["run"]) for row in rows if row.get("run")})
     when = f"{runs[0]} to {runs[-1]}" if len(runs) > 1 else every("run")
-    settings = sorted({json.dumps(row["config"]) for row in rows if row.get("config")})
+    settings = sorted({json.dumps(row["config"], sort_keys=True) for row in rows if row.get("config")})
     differ = sorted({str(path) for row in rows for path in row.get("data_differs") or ()})
     return "".join(
         [

@@ -81,6 +81,12 @@ class _ClassMap(_Shape):
         return self
 
 
+class _Deploy(_Shape):
+    n_changes: _Number = None
+    new_findings: _Number = None
+    recall_lost: _Number = None
+
+
 class _Row(_Shape):
     protocol: str
     seed: int
@@ -100,6 +106,7 @@ class _Row(_Shape):
     confusion: _Confusion | None = None
     class_map: _ClassMap | None = None
     confidence: _Confidence = _Confidence()
+    deploy: _Deploy = _Deploy()
     left_out: str | None = None
     left_out_unknown: _Number = None
     left_out_normal: _Number = None

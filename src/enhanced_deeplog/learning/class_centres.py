@@ -73,7 +73,7 @@ class ClassCentres:
     def is_unknown(self, features: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Whether a session has fewer than `n_alike` members of the classes within reach, bool (S,).
 
-        One that is the same as a member is known, however far off the others are: it is what `fit` gave that class.
+        One that is the same as a member that was kept is known, however far off the others are: `fit` put it there.
         A radius about a centre would not do: a class of many shapes is wide, and what is like none of its members may
         lie in the midst of them.
         """

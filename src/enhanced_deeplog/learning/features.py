@@ -258,14 +258,14 @@ def _by_event(scored: ScoredSessions, weight: Float64s, width: int) -> Float64s:
 
 
 def _count_deviation(scored: ScoredSessions, known: KnownCounts) -> Float64s:
-    """Which events are too many (+) or too few (-) against the nearest usual session, float64 (S, V).
+    """Which events are too many (+) or too few (-), float64 (S, V).
 
-    The few normal sessions that carry the events of a fault, too, are not what tells its kind.
+    Against the farthest of the nearest hundredth of the normal sessions: the few that carry the events of a fault, too,
+    are not what tells its kind.
     """
-    known = known.usual(_USUAL_SHARE)
     keys = np.column_stack([scored.is_open, scored.counts])
     distinct, inverse = np.unique(keys, axis=0, return_inverse=True)
-    excess = np.stack([known.excess(row[1:], bool(row[0])) for row in distinct])
+    excess = np.stack([known.excess(row[1:], bool(row[0]), share=_USUAL_SHARE) for row in distinct])
     return _unit_rows(np.sign(excess) * np.log1p(np.abs(excess)))[inverse.ravel()]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -87,10 +87,6 @@ class KnownCounts:
         known = cls.of(counts, is_open, n_alike=n_alike, seed=seed)
         return known, known._judge(counts, is_open, leave_one_out=True)
 
-    def usual(self, share: float) -> KnownCounts:
-        """The same, where only what so large a share of the sessions is near to counts as known."""
-        return replace(self, n_alike=max(round(share * int(self.n_any.sum())), self.n_alike))
-
     def novelty(self, counts: Float64s, is_open: Bools) -> Float64s:
         """Distance within which `n_alike` known sessions lie, in spreads of the counts.
 
@@ -105,12 +101,13 @@ class KnownCounts:
         """
         return self._judge(counts, is_open, leave_one_out=False)
 
-    def excess(self, counts: Float64s, is_open: bool) -> Float64s:
+    def excess(self, counts: Float64s, is_open: bool, *, share: float = 0.0) -> Float64s:
         """What one session has too much (or, negative, too little) of, weighed: its novelty, event by event.
 
         Args:
             counts: float64 (V,).
             is_open: Whether more records may follow.
+            share: So large a share of the known sessions must be near, at least.
 
         Returns:
             float64 (V,).
@@ -121,7 +118,8 @@ class KnownCounts:
             difference = np.maximum(difference, 0.0)
         distance = np.abs(difference).sum(axis=1)
         # A copy: a view would keep the differences to all known sessions alive with it.
-        return np.array(difference[int(nth_nearest(distance[None], n_known[None], self.n_alike)[0])])
+        n_alike = max(round(share * int(n_known.sum())), self.n_alike)
+        return np.array(difference[int(nth_nearest(distance[None], n_known[None], n_alike)[0])])
 
     def _judge(self, counts: Float64s, is_open: Bools, *, leave_one_out: bool) -> Float64s:
         novelty = np.zeros(len(counts))

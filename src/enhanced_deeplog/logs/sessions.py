@@ -24,7 +24,6 @@ import polars as pl
 
 from enhanced_deeplog.errors import SessionError
 from enhanced_deeplog.events import END
-from enhanced_deeplog.logs.template_changes import TemplateChange
 
 __all__ = ["PauseLimits", "SessionRules", "Sessions", "input_clock", "split_into_sessions", "stream_pauses"]
 
@@ -143,7 +142,6 @@ class Sessions:
         pauses: Time from the event before to each event, s, float64 (M,); negative where the clock was set back, NaN
             where there is none: no record before it in the session, no timestamp, END.
         unit: What the pauses between records are measured in.
-        changes: Templates that `fit` has not seen and that are taken as usual.
     """
 
     records: pl.DataFrame
@@ -153,7 +151,6 @@ class Sessions:
     context_starts: Int64s
     pauses: Float64s
     unit: Literal["ns", "records"]
-    changes: tuple[TemplateChange, ...] = ()
 
     def __len__(self) -> int:
         """Number of sessions (S)."""

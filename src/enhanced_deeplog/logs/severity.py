@@ -12,8 +12,11 @@ import polars as pl
 __all__ = ["severe_events"]
 
 _SEVERE = ("ERROR", "ERR", "SEVERE", "FAILURE", "FATAL", "CRIT", "CRITICAL", "ALERT", "EMERG", "EMERGENCY", "PANIC")
-# Only where records have no level: a text that mentions an error is no error if its level is INFO.
-_FAILED = re.compile(r"\b(?:error|exception|fatal|panic|traceback|failed|failure|aborted)\b", re.IGNORECASE)
+_HARMLESS = ("TRACE", "DEBUG", "INFO", "NOTICE", "WARN", "WARNING")
+# Only where records have no level that we know: a text that mentions an error is no error if its level is INFO.
+_FAILED = re.compile(
+    r"(?<!\bno )(?:error|exception)s?\b|\b(?:fatal|panic|traceback|fail|abort|crash|refused|timed out)", re.IGNORECASE
+)
 
 
 def severe_events(records: pl.DataFrame, template_of: Callable[[int], str], n_events: int) -> npt.NDArray[np.bool_]:
@@ -28,8 +31,10 @@ def severe_events(records: pl.DataFrame, template_of: Callable[[int], str], n_ev
         bool (V,).
     """
     severe = np.zeros(n_events, dtype=np.bool_)
+    level = pl.col("severity")
     levels = records.group_by("event_id").agg(
-        pl.col("severity").is_in(_SEVERE).mean().alias("share"), pl.col("severity").is_null().all().alias("unknown")
+        level.is_in(_SEVERE).fill_null(False).mean().alias("share"),
+        (~level.is_in(_SEVERE + _HARMLESS)).fill_null(True).all().alias("unknown"),
     )
     for event, share, unknown in levels.iter_rows():
         severe[event] = bool(_FAILED.search(template_of(event))) if unknown else share > 0.5

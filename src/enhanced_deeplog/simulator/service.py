@@ -71,7 +71,7 @@ def simulate(
         >>> sorted(set(simulation.faults.values()) - set(FAULT_KINDS))
         []
     """
-    _check_arguments(n_records, seed, fault_share)
+    _check_arguments(n_records, seed, fault_share, deploy_at)
     rng = np.random.default_rng(seed)
     later = next_release(np.random.default_rng([seed, 1]))  # drawn apart: without a deploy, the log is what it was
     records: list[tuple[float, str]] = []
@@ -126,7 +126,7 @@ def _stamp(records: list[tuple[float, str]]) -> list[str]:
     return [f"{s[:10]} {s[11:19]},{s[20:]} | {line}" for s, (_, line) in zip(stamps, records, strict=True)]
 
 
-def _check_arguments(n_records: object, seed: object, fault_share: object) -> None:
+def _check_arguments(n_records: object, seed: object, fault_share: object, deploy_at: object) -> None:
     if not isinstance(n_records, int) or isinstance(n_records, bool) or n_records < _FEWEST_RECORDS:
         raise ValueError(f"n_records must be an int of at least {_FEWEST_RECORDS}, but is {n_records!r}.")
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
@@ -134,6 +134,8 @@ def _check_arguments(n_records: object, seed: object, fault_share: object) -> No
     is_number = isinstance(fault_share, int | float) and not isinstance(fault_share, bool)
     if not is_number or not 0 <= cast(float, fault_share) <= _LARGEST_FAULT_SHARE:
         raise ValueError(f"fault_share must be a number from 0 to {_LARGEST_FAULT_SHARE}, but is {fault_share!r}.")
+    if not isinstance(deploy_at, int | float) or isinstance(deploy_at, bool) or not 0 <= deploy_at <= 1:
+        raise ValueError(f"deploy_at must be a share of the records, from 0 to 1, but is {deploy_at!r}.")
 
 
 def write_simulation(simulation: Simulation, directory: Path) -> tuple[Path, Path]:
