@@ -40,8 +40,8 @@ PRESUMED_NORMAL = Trust(
 def presume_normal(sessions: Sessions, severe: Bools, config: Config, *, workers: int, progress: Progress) -> Bools:
     """Which sessions of a log of unknown content to learn normal behaviour from, bool (S,).
 
-    Each session is scored by a network that never saw it; what looks rare among the others is left out. So is what
-    fails, even where many sessions fail alike.
+    Each session is scored by a network that never saw it; what looks rare among the others is left out. Sessions that
+    fail are compared with those that don't, for many may fail alike.
 
     Args:
         sessions: Sessions of unknown content.
@@ -71,31 +71,31 @@ def presume_normal(sessions: Sessions, severe: Bools, config: Config, *, workers
     for keyed in (True, False):  # what a hundred sessions are is asked of each population by itself
         rows = np.flatnonzero(scored.keyed == keyed)
         if len(rows) >= LEAST_SESSIONS:
-            of_kind = scored.take(rows)
-            presumed[rows] = _rarity(of_kind, config.seed) < _PRESUMED_RARITY
-            without_failures = presumed[rows] & ~_fails(of_kind.counts, severe)
-            if without_failures.sum() >= LEAST_SESSIONS:
-                presumed[rows] = without_failures
+            presumed[rows] = _rarity(scored.take(rows), severe, config.seed) < _PRESUMED_RARITY
     return presumed
 
 
 def _fails(counts: Float64s, severe: Bools) -> Bools:
-    """Whether each session has an event that says so, bool (S,).
-
-    Only of events that enough sessions have to look usual: rarer ones are told by their rarity, harmless ones too.
-    """
+    """Whether each session has an event that says so, and that fewer than a fifth of them have, bool (S,)."""
     has = counts[:, severe] > 0
-    share = has.mean(axis=0)
-    return np.asarray(has[:, (share >= _ALIKE_SHARE) & (share < _USUAL_FAILURE)].any(axis=1))
+    return np.asarray(has[:, has.mean(axis=0) < _USUAL_FAILURE].any(axis=1))
 
 
-def _rarity(scored: ScoredSessions, seed: int) -> Float64s:
+def _rarity(scored: ScoredSessions, severe: Bools, seed: int) -> Float64s:
     """How rare each session looks among these, the odd end of which may be abnormal, nats, float64 (S,)."""
     n_alike = max(round(len(scored) * _ALIKE_SHARE), _LEAST_ALIKE)
-    _, novelty = KnownCounts.fit(scored.counts, scored.is_open, n_alike=n_alike, seed=seed)
+    counts, is_open = scored.counts, scored.is_open
+    _, novelty = KnownCounts.fit(counts, is_open, n_alike=n_alike, seed=seed)
+    fails = _fails(counts, severe)
+    if (~fails).sum() < LEAST_SESSIONS:
+        fails = np.zeros_like(fails)
+    if fails.any():  # those that fail make no other usual that does
+        without = KnownCounts.of(counts[~fails], is_open[~fails], n_alike=n_alike, seed=seed)
+        novelty[fails] = np.maximum(novelty[fails], without.novelty(counts[fails], is_open[fails]))
     evidence = {
         "counts": novelty,
         "rare surprise": rare_surprise(scored.surprise, scored.event_ids, scored.starts, scored.n_events),
         "end": end_surprise(scored),
     }
-    return SessionScore.fit(evidence, clean=_UNKNOWN_CONTENT).score(evidence)
+    others = {kind: values[~fails] for kind, values in evidence.items()}
+    return SessionScore.fit(others, clean=_UNKNOWN_CONTENT).score(evidence)
