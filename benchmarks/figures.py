@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from enhanced_deeplog.evaluation.figures import Measured, measured, published
+from enhanced_deeplog.evaluation.figures import OURS, Measured, measured, published
 
 ROOT = Path(__file__).parents[1]
 ROWS = ROOT / "benchmarks" / "results" / "evaluation.jsonl"
-OURS = "enhanced-deeplog"
 Row = dict[str, Any]
 
 WORDS = {

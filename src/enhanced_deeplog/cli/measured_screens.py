@@ -16,18 +16,15 @@ __all__ = ["in_short", "measured_screen"]
 
 Row = dict[str, Any]
 
-_DETECTION = ("precision", "recall", "f1", "pr_auc", "oracle_f1", "false_alarms_per_10_000")
-_KINDS = ("ari", "nmi", "purity", "macro_f1", "n_classes", "called_unknown")
-
 
 def measured_screen(rows: Sequence[Row]) -> Iterator[RenderableType]:
     """Tables of all systems, and the figures aimed at."""
     from rich.text import Text
 
     from enhanced_deeplog.cli.tables import table
-    from enhanced_deeplog.evaluation.figures import measured
+    from enhanced_deeplog.evaluation.figures import DETECTION_COLUMNS, KIND_COLUMNS, measured
 
-    for part, columns in (("detection", _DETECTION), ("kinds", _KINDS)):
+    for part, columns in (("detection", DETECTION_COLUMNS), ("kinds", KIND_COLUMNS)):
         for protocol in dict.fromkeys(row["protocol"] for row in rows if part in row):
             of_protocol = [row for row in rows if row["protocol"] == protocol and part in row]
             n_seeds = len({row["seed"] for row in of_protocol})

@@ -9,6 +9,7 @@ import numpy as np
 from enhanced_deeplog.config import Config
 from enhanced_deeplog.cross_fit import Progress
 from enhanced_deeplog.detector import EnhancedDeepLog
+from enhanced_deeplog.evaluation.figures import OURS
 from enhanced_deeplog.evaluation.splits import DEPLOY_AT, Split
 from enhanced_deeplog.findings import NORMAL
 from enhanced_deeplog.simulator import N_CHANGES
@@ -37,4 +38,4 @@ def measure_deploy(split: Split, config: Config, progress: Progress) -> list[dic
     expected = told["before"]["false_alarms"] * told["since"]["n_normal"] / max(told["before"]["n_normal"], 1)
     told["new_findings"] = told["since"]["false_alarms"] - expected
     told["recall_lost"] = told["before"]["recall"] - told["since"]["recall"]
-    return [{"system": "enhanced-deeplog", "deploy": told}]
+    return [{"system": OURS, "deploy": told}]

@@ -8,10 +8,23 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FIGURES", "Figure", "Measured", "measured", "published", "value_at"]
+__all__ = [
+    "DETECTION_COLUMNS",
+    "FIGURES",
+    "KIND_COLUMNS",
+    "OURS",
+    "Figure",
+    "Measured",
+    "measured",
+    "published",
+    "value_at",
+]
 
 Row = Mapping[str, Any]
-_OURS = "enhanced-deeplog"
+OURS = "enhanced-deeplog"
+# What tables of systems show.
+DETECTION_COLUMNS = ("f1", "precision", "recall", "pr_auc", "oracle_f1", "false_alarms_per_10_000")
+KIND_COLUMNS = ("ari", "nmi", "purity", "macro_f1", "n_classes", "called_unknown")
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,7 @@ def published(rows: Sequence[Row]) -> list[Row]:
     """
     usual = [row for row in rows if not row.get("config")]
     # What others predicted (--predictions) is no run of ours.
-    last = {(row["protocol"], row["seed"]): row.get("run") for row in usual if row["system"] == _OURS}
+    last = {(row["protocol"], row["seed"]): row.get("run") for row in usual if row["system"] == OURS}
     return [row for row in usual if row.get("run") == last.get((row["protocol"], row["seed"]), "none")]
 
 
@@ -93,7 +106,7 @@ def measured(rows: Sequence[Row]) -> list[Measured]:
     """Every figure that the rows of one run a protocol and seed tell."""
     found = []
     for figure in FIGURES:
-        of_protocol = [row for row in rows if row["protocol"] == figure.protocol and row["system"] == _OURS]
+        of_protocol = [row for row in rows if row["protocol"] == figure.protocol and row["system"] == OURS]
         seeds = sorted({row["seed"] for row in of_protocol})
         values = [figure.read([row for row in of_protocol if row["seed"] == seed]) for seed in seeds]
         told = tuple(float(value) for value in values if value is not None)

@@ -18,6 +18,7 @@ from enhanced_deeplog.detection import detect
 from enhanced_deeplog.detector import EnhancedDeepLog
 from enhanced_deeplog.discovery import fit_kinds
 from enhanced_deeplog.evaluation.datasets import ParsedLog
+from enhanced_deeplog.evaluation.figures import OURS
 from enhanced_deeplog.evaluation.judged import Judged, by_key, distinct_sequences, sequences_of
 from enhanced_deeplog.evaluation.measures import (
     bootstrap_interval,
@@ -38,13 +39,12 @@ from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.verdicts import Verdicts
 
-__all__ = ["OURS", "Row", "class_confidence", "measure_detection", "measure_kinds", "measure_parsing", "measure_unseen"]
+__all__ = ["Row", "class_confidence", "measure_detection", "measure_kinds", "measure_parsing", "measure_unseen"]
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Row = dict[str, Any]
 
-OURS = "enhanced-deeplog"
 _LEAST_OF_TYPE = 200  # sessions of a type that is left out of `fit`
 _MAX_FIRST_ALARMS = 500  # abnormal sessions whose first alarm is looked for
 

@@ -22,8 +22,7 @@ from enhanced_deeplog.evaluation.figure_parts import (
     mean_of,
     ticks,
 )
-from enhanced_deeplog.evaluation.figures import value_at
-from enhanced_deeplog.evaluation.measuring import OURS
+from enhanced_deeplog.evaluation.figures import OURS, value_at
 
 __all__ = ["left_out_plot", "loss_plot", "parsing_plot", "pr_plot", "reliability_plot"]
 

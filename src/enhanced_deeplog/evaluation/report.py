@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from enhanced_deeplog.evaluation.figure_parts import Plot
-from enhanced_deeplog.evaluation.figures import Measured, measured, value_at
+from enhanced_deeplog.evaluation.figures import DETECTION_COLUMNS, KIND_COLUMNS, OURS, Measured, measured, value_at
 from enhanced_deeplog.evaluation.kind_plots import class_map_plot, confusion_plot
-from enhanced_deeplog.evaluation.measuring import OURS
 from enhanced_deeplog.evaluation.page import as_html, page, paragraph, side_by_side, table
 from enhanced_deeplog.evaluation.plots import left_out_plot, loss_plot, parsing_plot, pr_plot, reliability_plot
 from enhanced_deeplog.evaluation.protocol import PROTOCOLS
@@ -18,8 +17,6 @@ __all__ = ["report_page"]
 
 Row = Mapping[str, Any]
 
-_DETECTION = ("f1", "precision", "recall", "pr_auc", "oracle_f1", "false_alarms_per_10_000")
-_KINDS = ("ari", "nmi", "purity", "macro_f1", "n_classes", "called_unknown")
 _HEADINGS = {
     "f1": "F1",
     "pr_auc": "PR-AUC",
@@ -165,7 +162,7 @@ def _mean_and_spread(values: Iterable[float | None], name: str) -> str:
 
 def _detection(rows: Sequence[Row]) -> str:
     gone = _left_out(rows, {"pr_curve": "precision-recall curve"})
-    return _systems(rows, "detection", _DETECTION) + _plots([pr_plot(rows)]) + gone
+    return _systems(rows, "detection", DETECTION_COLUMNS) + _plots([pr_plot(rows)]) + gone
 
 
 def _kinds(rows: Sequence[Row]) -> str:
@@ -177,7 +174,7 @@ def _kinds(rows: Sequence[Row]) -> str:
         told = paragraph(f"Plots of seed {own['seed']}:", of_class="note")
         counted, placed = own["confusion"], own.get("class_map")
         plots = [confusion_plot(counted), class_map_plot(placed, counted) if placed else None]
-    return _systems(rows, "kinds", _KINDS) + told + _plots(plots) + gone
+    return _systems(rows, "kinds", KIND_COLUMNS) + told + _plots(plots) + gone
 
 
 def _unseen(rows: Sequence[Row]) -> str:
