@@ -74,7 +74,7 @@ def test_an_error_that_one_session_in_five_has_is_usual() -> None:
 )
 def test_an_event_is_severe_by_its_level_or_without_one_by_its_words(line: str, is_severe: bool) -> None:
     model, sessions = parsed(LogRecords.from_lines([line] * 3))
-    severe = severe_events(sessions.records, model.vocabulary.template, len(model.vocabulary))
+    severe = severe_events(sessions, model.vocabulary)
     assert severe[np.unique(sessions.records["event_id"])].tolist() == [is_severe]
     assert not severe[:3].any()
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from enhanced_deeplog.base_scorer import BaseScorer, fit_usual_pauses
 from enhanced_deeplog.config import Config
-from enhanced_deeplog.cross_fit import Progress, Training, fold_trainings, folds, score_held_out, train_all
+from enhanced_deeplog.cross_fit import Progress, Trained, Training, fold_trainings, folds, score_held_out, train_all
 from enhanced_deeplog.errors import TooFewSessionsError
 from enhanced_deeplog.events import END
 from enhanced_deeplog.learning.anomaly_score import EVIDENCE, TIMING, SessionScore
@@ -36,6 +36,7 @@ __all__ = [
     "fit_detection",
 ]
 
+Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
@@ -237,40 +238,18 @@ def fit_detection(
     n_normal = int(normal.sum())
     if n_normal < LEAST_SESSIONS:
         raise TooFewSessionsError(_too_few(n_normal))
-    size = config.learning.window_size
-    read, compared = config.features.window_sizes, config.learning.compare_window_sizes
-    sizes = list(dict.fromkeys((size, *read, *compared)))
     fold = folds(normal, config)
-    jobs = [
-        *fold_trainings(normal, fold, config),
-        *(Training(normal, config.seed, window_size) for window_size in sizes),
-    ]
-    trained = train_all(
-        sessions,
-        jobs,
-        config,
-        n_events,
-        workers=workers,
-        progress=progress,
-        stage="learning normal behaviour",
-    )
-    n_folds = len(jobs) - len(sizes)
-    judging = [*range(n_folds), n_folds + sizes.index(size)]  # the networks of the folds, and the final one
-    scorers = [trained[i].scorer for i in judging]
-    if config.detection.timing:  # each learns its pauses from the sessions that its network learnt from
-        usual_pauses = [fit_usual_pauses(sessions, jobs[i].chosen) for i in judging]
-        scorers = [replace(one, usual_pauses=pauses) for one, pauses in zip(scorers, usual_pauses, strict=True)]
-    *fold_scorers, final_scorer = scorers
+    fold_scorers, of_size = _train(sessions, normal, fold, config, n_events, workers=workers, progress=progress)
+    size = config.learning.window_size
+    final = of_size[size]
     scored = score_held_out(sessions, fold, fold_scorers)
     scored = scored.take(np.flatnonzero(normal))
     calibration = calibrate(scored, trust, seed=config.seed)
     if not calibration.scores:
         raise TooFewSessionsError(_too_few(n_normal))
-    of_size = dict(zip(sizes, trained[n_folds:], strict=True))
-    final = of_size[size]
-    by_size = {other: of_size[other].scorer for other in read if other != size}
+    by_size = {other: of_size[other].scorer for other in config.features.window_sizes if other != size}
     loss_by_window = {other: min(r.validation_loss for r in one.reports) for other, one in of_size.items()}
-    own = final_scorer.score(sessions).take(np.flatnonzero(normal))
+    own = final.scorer.score(sessions).take(np.flatnonzero(normal))
     calibration = calibration.raised_to(own, config.detection.alarm_rate)
     normal_state = own.hidden_state[own.pair].astype(np.float64).mean(axis=0)
 
@@ -278,10 +257,37 @@ def fit_detection(
         partial(_is_abnormal, scorer, _without(calibration, scored, fold[normal] == k, trust, config.seed), config)
         for k, scorer in enumerate(fold_scorers)
     ]
-    found = scorecard(sessions, fold, judges, seed=config.seed, usual_pauses=final_scorer.usual_pauses)
+    found = scorecard(sessions, fold, judges, seed=config.seed, usual_pauses=final.scorer.usual_pauses)
     return Detection(
-        final_scorer, by_size, calibration, final.state, final.reports, normal_state, found, loss_by_window
+        final.scorer, by_size, calibration, final.state, final.reports, normal_state, found, loss_by_window
     )
+
+
+def _train(
+    sessions: Sessions,
+    normal: Bools,
+    fold: Int64s,
+    config: Config,
+    n_events: int,
+    *,
+    workers: int,
+    progress: Progress,
+) -> tuple[list[BaseScorer], dict[int, Trained]]:
+    """The networks of the folds, and by window size those that learn from all normal sessions."""
+    size = config.learning.window_size
+    sizes = list(dict.fromkeys((size, *config.features.window_sizes, *config.learning.compare_window_sizes)))
+    of_folds = fold_trainings(normal, fold, config)
+    jobs = [*of_folds, *(Training(normal, config.seed, window_size) for window_size in sizes)]
+    trained = train_all(
+        sessions, jobs, config, n_events, workers=workers, progress=progress, stage="learning normal behaviour"
+    )
+    n_judging = len(of_folds) + 1  # the final network follows those of the folds; other sizes judge nothing
+    if config.detection.timing:  # each learns its pauses from the sessions that its network learnt from
+        for i, job in enumerate(jobs[:n_judging]):
+            pauses = fit_usual_pauses(sessions, job.chosen)
+            trained[i] = replace(trained[i], scorer=replace(trained[i].scorer, usual_pauses=pauses))
+    fold_scorers = [one.scorer for one in trained[: len(of_folds)]]
+    return fold_scorers, dict(zip(sizes, trained[len(of_folds) :], strict=True))
 
 
 def _without(calibration: Calibration, normal: ScoredSessions, left_out: Bools, trust: Trust, seed: int) -> Calibration:

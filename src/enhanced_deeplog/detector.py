@@ -89,7 +89,7 @@ class EnhancedDeepLog:
         if normal is not None:
             usual, trust = np.ones(len(learnt_from), dtype=np.bool_), GIVEN_AS_NORMAL
         else:
-            severe = severe_events(learnt_from.records, self.vocabulary.template, len(self.vocabulary))
+            severe = severe_events(learnt_from, self.vocabulary)
             usual = presume_normal(learnt_from, severe, self.config, workers=workers, progress=self._report)
             trust = PRESUMED_NORMAL
         self.detection = fit_detection(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
+from enhanced_deeplog.events import EventVocabulary
+from enhanced_deeplog.logs.sessions import Sessions
 
 __all__ = ["severe_events"]
 
@@ -19,23 +21,18 @@ _FAILED = re.compile(
 )
 
 
-def severe_events(records: pl.DataFrame, template_of: Callable[[int], str], n_events: int) -> npt.NDArray[np.bool_]:
+def severe_events(sessions: Sessions, vocabulary: EventVocabulary) -> npt.NDArray[np.bool_]:
     """The events most records of which have the level of an error; without levels, those whose template says so.
-
-    Args:
-        records: With the columns `event_id` and `severity`.
-        template_of: The template of an event.
-        n_events: There are so many (V).
 
     Returns:
         bool (V,).
     """
-    severe = np.zeros(n_events, dtype=np.bool_)
+    severe = np.zeros(len(vocabulary), dtype=np.bool_)
     level = pl.col("severity")
-    levels = records.group_by("event_id").agg(
+    levels = sessions.records.group_by("event_id").agg(
         level.is_in(_SEVERE).fill_null(False).mean().alias("share"),
         (~level.is_in(_SEVERE + _HARMLESS)).fill_null(True).all().alias("unknown"),
     )
     for event, share, unknown in levels.iter_rows():
-        severe[event] = bool(_FAILED.search(template_of(event))) if unknown else share > 0.5
+        severe[event] = bool(_FAILED.search(vocabulary.template(event))) if unknown else share > 0.5
     return severe
