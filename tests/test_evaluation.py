@@ -315,6 +315,5 @@ def test_a_deploy_is_measured_by_the_sessions_before_it_and_since() -> None:
     before, since = told["before"], told["since"]
     assert before["n_normal"] + since["n_normal"] + before["n_faults"] + since["n_faults"] == len(truth)
     assert before["n_normal"] == pytest.approx(since["n_normal"], rel=0.3)
-    # Nothing follows a deploy yet: many healthy sessions since then have a template that nobody has seen.
-    assert told["new_findings"] > 10
-    assert since["false_alarms"] > 3 * before["false_alarms"]
+    # The first session of each change is a finding, and hardly another one.
+    assert told["new_findings"] < 3 * N_CHANGES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.session_rules import choose_rules
 from enhanced_deeplog.logs.sessions import PauseLimits, Sessions, split_into_sessions, stream_pauses
 from enhanced_deeplog.logs.severity import severe_events
+from enhanced_deeplog.logs.template_changes import TemplateChange, follow_changes
 from enhanced_deeplog.model_parts import ModelParts, parts_of, restore
 from enhanced_deeplog.presumption import PRESUMED_NORMAL, presume_normal
 from enhanced_deeplog.summary import summarise
@@ -109,7 +110,13 @@ class EnhancedDeepLog:
         return self
 
     def classify(
-        self, records: LogRecords, *, every_session: bool = False, workers: int = 1, source_name: str = ""
+        self,
+        records: LogRecords,
+        *,
+        every_session: bool = False,
+        workers: int = 1,
+        source_name: str = "",
+        on_changes: Callable[[tuple[TemplateChange, ...]], None] = lambda _: None,
     ) -> list[Finding]:
         """Judge logs; changes nothing in the model.
 
@@ -118,6 +125,7 @@ class EnhancedDeepLog:
             every_session: Also return what is said about normal sessions.
             workers: Threads that score; the result is the same with any number.
             source_name: The logical source of the logs, for the ids of findings.
+            on_changes: Told the templates that `fit` has not seen and that are taken as usual, see `read_sessions`.
 
         Returns:
             Findings in the order in which their sessions begin.
@@ -125,7 +133,8 @@ class EnhancedDeepLog:
         Raises:
             InputError: If the logs can't be read, or have none of the session keys that `fit` used.
         """
-        sessions = self.read_sessions(records)
+        sessions, changes = self._read(records)
+        on_changes(changes)
         verdicts = self.judge(sessions, workers=workers)
         wanted = np.arange(len(sessions)) if every_session else np.flatnonzero(verdicts.classes != NORMAL)
         return session_findings(self, sessions, verdicts, wanted, source_name=source_name)
@@ -178,13 +187,14 @@ class EnhancedDeepLog:
     def read_sessions(self, records: LogRecords) -> Sessions:
         """The sessions that logs make, as columns; a record that fits no template has event id 1.
 
+        But what a deploy has reworded in the midst of these logs has the event id that it had before, and the steps
+        that it added are left out: see `logs.template_changes`.
+
         Raises:
             InputError: If the logs can't be read, or have none of the session keys that `fit` used.
         """
         self._check_fitted()
-        corpus = read_corpus(self._with_key(records), self.miner)
-        self._check_keys(corpus, records)
-        return self._sessions(corpus)
+        return self._read(records)[0]
 
     def judge(self, sessions: Sessions, *, workers: int = 1) -> Verdicts:
         """What is decided about each session, as columns: what `classify` makes findings of."""
@@ -244,6 +254,21 @@ class EnhancedDeepLog:
         self.pause_limits: dict[str, PauseLimits] = {}
         self._report("reading", 1.0)
         return corpora
+
+    def _read(self, records: LogRecords) -> tuple[Sessions, tuple[TemplateChange, ...]]:
+        """The sessions of logs that may span a deploy, and what that has changed."""
+        self._check_fitted()
+        corpus = read_corpus(self._with_key(records), self.miner)
+        self._check_keys(corpus, records)
+        return follow_changes(
+            corpus,
+            event_ids_of(corpus.bodies, corpus.given, self.miner, self.vocabulary),
+            self.vocabulary,
+            miner_of(self.config.templates),
+            usual=self.detection.scorer.known,
+            split=lambda frame: split_into_sessions(frame, self.session_rules, self.pause_limits),
+            is_abnormal=lambda sessions: self.judge(sessions).classes != NORMAL,
+        )
 
     def _sessions(self, corpus: Corpus, *, learn_pauses: bool = False) -> Sessions:
         ids = event_ids_of(corpus.bodies, corpus.given, self.miner, self.vocabulary)

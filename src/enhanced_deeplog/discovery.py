@@ -218,6 +218,5 @@ def _example_lines(
     sessions: Sessions, abnormal: ScoredSessions, session: int, typical: int, detection: Detection
 ) -> tuple[str, ...]:
     places = telling_places(abnormal, typical, detection.calibration, n_most=_N_EXAMPLES)
-    first, n_records = int(sessions.table["first"][session]), int(sessions.table["n_records"][session])
-    shown = dict.fromkeys(first + min(int(place), n_records - 1) for place in places)
+    shown = dict.fromkeys(sessions.rows[sessions.starts[session] + places].tolist())
     return tuple(str(sessions.records["text"][row]) for row in shown)

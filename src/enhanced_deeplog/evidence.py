@@ -211,9 +211,7 @@ def _evidence_of(
     session = np.repeat(shown, [len(of_session) for of_session in places])
     position = np.concatenate(places)
     events = scored.starts[session] + position
-    first = sessions.table["first"].to_numpy()[session]
-    n_records = sessions.table["n_records"].to_numpy()[session]
-    rows = first + np.minimum(position, n_records - 1)  # END stands on the session's last record
+    rows = sessions.rows[events]
     columns = ("source", "line", "byte_offset", "severity", "text", pl.col("timestamp").dt.to_string(_ISO))
     distinct, inverse = np.unique(scorer.windows_at(sessions, events), axis=0, return_inverse=True)
     expected = expected_events(scorer.network, distinct, _N_EXPECTED + 2)

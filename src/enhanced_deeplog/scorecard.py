@@ -127,6 +127,7 @@ def damage(sessions: Sessions, rows: Int64s, way: str, usual: Int64s, rng: Gener
         starts=starts,
         context_starts=starts[:-1],
         pauses=np.full(starts[-1], np.nan),
+        rows=np.full(starts[-1], -1),  # no record says what is made up
     )
     return made, np.array(differs)
 
@@ -154,6 +155,7 @@ def slow_step(sessions: Sessions, rows: Int64s, usual: UsualPauses, rng: Generat
         starts=starts,
         context_starts=starts[:-1],
         pauses=np.concatenate(pauses),
+        rows=np.concatenate([sessions.rows[part] for part in parts]),
     )
     return made, np.array([bool((~np.isnan(one)).any()) for one in pauses])
 

@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enhanced_deeplog.cli.options import Bundle, Files, Json, Output, Reading, Workers
-from enhanced_deeplog.cli.terminal import be_quiet, message, progress, tell_of_misread, write_lines, write_screen
+from enhanced_deeplog.cli.terminal import (
+    be_quiet,
+    message,
+    progress,
+    tell_of_changes,
+    tell_of_misread,
+    write_lines,
+    write_screen,
+)
 
 if TYPE_CHECKING:
     from enhanced_deeplog.findings import AnomalyClass, Finding
+    from enhanced_deeplog.logs.template_changes import TemplateChange
 
 __all__ = ["All", "ExpectBundle", "FailOn", "classify", "explain", "hand_over"]
 
@@ -43,14 +52,20 @@ def classify(
     if output is not None:
         reading.check_output(output, files)
     records = reading.records(files)
+    changes: list[TemplateChange] = []
     with progress() as report:
         report("loading the bundle", None)
         model = load_bundle(bundle, expect=expect_bundle)
         report("reading and judging", None)
         findings = model.classify(
-            records, every_session=every_session, workers=workers, source_name=reading.logical_source
+            records,
+            every_session=every_session,
+            workers=workers,
+            source_name=reading.logical_source,
+            on_changes=changes.extend,
         )
     tell_of_misread(records)
+    tell_of_changes(changes)
     hand_over(findings, model.classes, output=output, every_session=every_session, json=json, fail_on=fail_on)
 
 

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING
 
 from enhanced_deeplog.errors import OutputError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from enhanced_deeplog.logs.records import LogRecords
+    from enhanced_deeplog.logs.template_changes import TemplateChange
 
 __all__ = [
     "Progress",
@@ -30,6 +31,7 @@ __all__ = [
     "message",
     "progress",
     "shown",
+    "tell_of_changes",
     "tell_of_misread",
     "visible",
     "write_lines",
@@ -38,6 +40,8 @@ __all__ = [
 
 Progress = Callable[[str, float | None], None]  # what is being done, and which share of it is; None: unknown
 
+_MOST_CHANGES = 10  # told of one by one
+_OF_A_TEMPLATE = 200  # characters shown
 _WIDTH = 110  # of what goes to a file or a pipe
 _BEFORE_PROGRESS_S = 1.0  # what takes no longer needs no bar
 
@@ -82,6 +86,18 @@ def tell_of_misread(records: LogRecords) -> None:
             message(
                 f"{source.path}: of {source.n_lines:,} lines, {'; '.join(said)}. 'enhanced-deeplog inspect' shows some."
             )
+
+
+def tell_of_changes(changes: Sequence[TemplateChange]) -> None:
+    """Say on stderr which templates a deploy seems to have changed; they are no findings after the first session."""
+    for one in changes[:_MOST_CHANGES]:
+        what = "a new step" if one.replaces is None else f"in place of {one.replaces[:_OF_A_TEMPLATE]!r}"
+        message(
+            f"New since fit, and usual by now: {one.template[:_OF_A_TEMPLATE]!r}, {what}; in {one.n_sessions:,} "
+            f"sessions, first in {one.session_key[:_OF_A_TEMPLATE]} ({one.source}, line {one.line:,})."
+        )
+    if changes:
+        message(f"{len(changes):,} templates have changed in the midst of these logs: a new fit should learn them.")
 
 
 def write_lines(lines: Iterable[str]) -> None:

@@ -261,6 +261,8 @@ def _only(sessions: Sessions, wanted: Bools) -> Sessions:
         event_ids=sessions.event_ids[places],
         starts=starts,
         context_starts=starts[:-1] - (sessions.starts[:-1] - sessions.context_starts)[rows],
+        pauses=sessions.pauses[places],
+        rows=sessions.rows[places],
     )
 
 

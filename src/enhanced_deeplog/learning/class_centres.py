@@ -15,11 +15,11 @@ __all__ = ["ClassCentres"]
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 
-_MAX_MEMBERS = 2000  # distinct members kept; beyond, the most frequent ones
+_MAX_MEMBERS = 10_000  # distinct members kept; beyond, the most frequent ones
 _REACH = 0.99  # share of the members that have enough others within reach
 _LEAST_REACH = 0.1  # of a class of equal sessions; a tenth of a block's weight is still the same kind
 _SAME = 1e-3  # members are rounded, and features differ in their last bits
-_ROWS = 2048  # compared with all members at once
+_ROWS = 512  # compared with all members at once
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ Time is the running maximum of the timestamps. Where a source has none, it is th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -141,6 +141,7 @@ class Sessions:
             the part it continues.
         pauses: Time from the event before to each event, s, float64 (M,); negative where the clock was set back, NaN
             where there is none: no record before it in the session, no timestamp, END.
+        rows: Row of `records` of each event, for END that of the session's last record, int64 (M,).
         unit: What the pauses between records are measured in.
     """
 
@@ -150,6 +151,7 @@ class Sessions:
     starts: Int64s
     context_starts: Int64s
     pauses: Float64s
+    rows: Int64s
     unit: Literal["ns", "records"]
 
     def __len__(self) -> int:
@@ -159,6 +161,25 @@ class Sessions:
     def sequence(self, session: int) -> Int64s:
         """The event ids of one session, END included where it has ended, int64 (T,)."""
         return self.event_ids[self.starts[session] : self.starts[session + 1]]
+
+    def without(self, skipped: Bools) -> Sessions:
+        """The same sessions of the same records, where some events, bool (M,), are not judged.
+
+        One that has no others keeps them: there is no session without events.
+        """
+        session = np.repeat(np.arange(len(self)), np.diff(self.starts))
+        has_others = np.zeros(len(self), dtype=np.bool_)
+        has_others[session[~skipped & (self.event_ids != END)]] = True
+        kept = np.flatnonzero(~skipped | ~has_others[session])
+        n_before = np.searchsorted(kept, np.arange(len(skipped) + 1))  # how many are kept before each place
+        return replace(
+            self,
+            event_ids=self.event_ids[kept],
+            starts=n_before[self.starts],
+            context_starts=n_before[self.context_starts],
+            pauses=np.add.reduceat(self.pauses, np.append(0, kept[:-1] + 1)),  # from the last event that is kept
+            rows=self.rows[kept],
+        )
 
 
 def input_clock(records: pl.DataFrame) -> tuple[pl.DataFrame, Literal["ns", "records"]]:
@@ -323,6 +344,7 @@ def _collect(
         starts=starts,
         context_starts=context_starts,
         pauses=_pauses(records, table["n_records"].to_numpy(), starts),
+        rows=_rows(table["first"].to_numpy(), table["n_records"].to_numpy(), starts),
         unit=unit,
     )
 
@@ -352,6 +374,13 @@ def _lay_out(event_ids: npt.NDArray[Any], n_records: Int64s, ended: Bools) -> tu
     is_end[starts[1:][ended] - 1] = True
     laid[~is_end] = event_ids
     return laid, starts
+
+
+def _rows(first: Int64s, n_records: Int64s, starts: Int64s) -> Int64s:
+    """The record of each event, int64 (M,)."""
+    lengths = np.diff(starts)
+    position = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
+    return np.asarray(np.repeat(first, lengths) + np.minimum(position, np.repeat(n_records - 1, lengths)))
 
 
 def _pauses(records: pl.DataFrame, n_records: Int64s, starts: Int64s) -> Float64s:
