@@ -1,4 +1,5 @@
-"""Write the tables of figures in README.md, README.zh-CN.md and docs/evaluation.md from the rows that `evaluate` left.
+"""Write the tables of figures in README.md, README.zh-CN.md and docs/evaluation.md from the rows that `evaluate` and
+ablation.py left.
 
 python benchmarks/figures.py
 """
@@ -18,11 +19,20 @@ from enhanced_deeplog.evaluation.figures import OURS, Measured, measured, publis
 
 ROOT = Path(__file__).parents[1]
 ROWS = ROOT / "benchmarks" / "results" / "evaluation.jsonl"
+ABLATION = ROOT / "benchmarks" / "results" / "ablation.jsonl"
 Row = dict[str, Any]
 
 WORDS = {
     "en": ("figure", "mean", "from ... to", "seeds", "aimed at"),
     "zh": ("指标", "平均", "范围", "种子数", "目标"),
+}
+ABLATION_COLUMNS = {
+    "f1": "F1 of detection",
+    "ari": "ARI",
+    "ari_distinct": "ARI, distinct",
+    "n_classes": "classes",
+    "ece": "ECE",
+    "same_at_half": "same kind half-way",
 }
 SYSTEM_COLUMNS = ("precision", "recall", "f1", "pr_auc", "oracle_f1", "false_alarms_per_10_000")
 
@@ -73,6 +83,35 @@ def systems(rows: Sequence[Row]) -> str:
     return "\n\n".join(parts)
 
 
+def ablation(rows: Sequence[Row]) -> str:
+    """Of each protocol, each option beside the method as it is, on the same seeds: means over these."""
+    parts = []
+    for protocol in dict.fromkeys(row["protocol"] for row in rows):
+        of_protocol = [row for row in rows if row["protocol"] == protocol]
+        by_option = {option: {r["seed"]: r for r in of_protocol if r["option"] == option} for option in options(rows)}
+        as_it_is = next(iter(by_option.values()))
+        lines = []
+        for option, by_seed in by_option.items():
+            if not by_seed:
+                continue
+            change = [by_seed[seed]["ari"] - as_it_is[seed]["ari"] for seed in by_seed]
+            spread = f"{min(change):+.3f} ... {max(change):+.3f}" if by_seed is not as_it_is else ""
+            lines.append((option, *(mean_of(by_seed.values(), column) for column in ABLATION_COLUMNS), spread))
+        head = ("option", *ABLATION_COLUMNS.values(), "change of ARI")
+        parts.append(f"`{protocol}`, mean of {len(as_it_is)} seeds:\n\n{table(head, lines)}")
+    return "\n\n".join(parts)
+
+
+def options(rows: Sequence[Row]) -> list[str]:
+    """In the order in which they were measured, the method as it is first."""
+    return list(dict.fromkeys(row["option"] for row in rows))
+
+
+def mean_of(rows: Iterable[Row], column: str) -> str:
+    values = [row[column] for row in rows if row.get(column) is not None]
+    return f"{np.mean(values):.3g}" if values else ""
+
+
 def put(path: Path, mark: str, text: str) -> None:
     """Replace what stands between `<!-- mark:begin -->` and `<!-- mark:end -->`."""
     old = path.read_text(encoding="utf-8")
@@ -91,6 +130,9 @@ def main() -> None:
     put(ROOT / "README.zh-CN.md", "figures", figures(rows, "zh"))
     put(ROOT / "docs" / "evaluation.md", "figures", figures(rows, "en"))
     put(ROOT / "docs" / "evaluation.md", "systems", systems(rows))
+    if ABLATION.exists():
+        options_tried = [json.loads(line) for line in ABLATION.read_text(encoding="utf-8").splitlines()]
+        put(ROOT / "docs" / "evaluation.md", "ablation", ablation(options_tried))
 
 
 if __name__ == "__main__":
