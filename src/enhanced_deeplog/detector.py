@@ -139,13 +139,21 @@ class EnhancedDeepLog:
         wanted = np.arange(len(sessions)) if every_session else np.flatnonzero(verdicts.classes != NORMAL)
         return session_findings(self, sessions, verdicts, wanted, source_name=source_name)
 
-    def explain(self, records: LogRecords, session_key: str, *, source_name: str = "") -> list[Finding]:
-        """What is said about one session, normal or not, with its most telling records.
+    def explain(
+        self,
+        records: LogRecords,
+        session_key: str,
+        *,
+        source_name: str = "",
+        on_changes: Callable[[tuple[TemplateChange, ...]], None] = lambda _: None,
+    ) -> list[Finding]:
+        """What is said about one session, normal or not, with its most telling records; see `classify`.
 
         Raises:
             SessionError: If no session has that key.
         """
-        sessions = self.read_sessions(records)
+        sessions, changes = self._read(records)
+        on_changes(changes)
         wanted = np.flatnonzero((sessions.table["session_key"] == session_key).to_numpy())
         if not len(wanted):
             near = ", ".join(sessions.table["session_key"].unique(maintain_order=True).head(3))

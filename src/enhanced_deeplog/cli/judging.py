@@ -123,12 +123,14 @@ def explain(
     from enhanced_deeplog.bundle import load_bundle
 
     records = reading.records(files)
+    changes: list[TemplateChange] = []
     with progress() as report:
         report("loading the bundle", None)
         model = load_bundle(bundle, expect=expect_bundle)
         report("reading and judging", None)
-        findings = model.explain(records, session, source_name=reading.logical_source)
+        findings = model.explain(records, session, source_name=reading.logical_source, on_changes=changes.extend)
     tell_of_misread(records)
+    tell_of_changes(changes)
     if json:
         from enhanced_deeplog.output import finding_line
 
