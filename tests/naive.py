@@ -309,3 +309,22 @@ def _naive_lateness_of(
         return below + (elapsed - shorter[-1]) / scale
     counted = math.log(n / sum(v >= kept[len(shorter)] for v in logs))
     return min(counted, below + (elapsed - shorter[-1]) / 0.1)
+
+
+def naive_parameters(body: str, template: str) -> list[str]:
+    """What stands for each `<*>`, each value as short as can be: all ways to fill them in, the shortest first."""
+    first, *rest = template.split("<*>")
+    if not body.startswith(first):
+        return []
+
+    def filled(begin: int, literals: list[str]) -> list[str] | None:
+        if not literals:
+            return [] if begin == len(body) else None
+        for end in range(begin + 1, len(body) + 1):
+            if body.startswith(literals[0], end):
+                further = filled(end + len(literals[0]), literals[1:])
+                if further is not None:
+                    return [body[begin:end], *further]
+        return None
+
+    return filled(len(first), rest) or []

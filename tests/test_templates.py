@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from enhanced_deeplog.errors import ConfigError
 from enhanced_deeplog.events import template_id
-from enhanced_deeplog.logs.masks import WILDCARD, choose_masks, mask_bodies
+from enhanced_deeplog.logs.masks import WILDCARD, choose_masks, mask_bodies, normalise_bodies
 from enhanced_deeplog.logs.templates import MAX_TOKENS, Template, TemplateMiner, parameters
+from naive import naive_parameters
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -273,7 +274,9 @@ def test_settings_out_of_range_are_refused() -> None:
     ],
 )
 def test_parameters_are_what_stands_for_the_wildcards(body: str, template: str | None, values: list[str]) -> None:
-    assert parameters(pl.Series([body]), [template]) == [values]
+    assert parameters(pl.Series([body]), pl.Series([template])).to_list() == [values]
+    many = [body] * 40
+    assert parameters(pl.Series(many), pl.Series([template] * 40)).to_list() == [values] * 40
 
 
 @given(
@@ -286,10 +289,23 @@ def test_parameters_put_back_into_the_template_give_the_body(parts: list[tuple[s
     bodies = [f"session {verb} for user {user} on eth{len(user)}" for verb, user in parts]
     masked = mask_bodies(pl.Series(bodies)).to_list()
     templates = grown(masked, min_values=2).match(masked)
-    for body, template, values in zip(bodies, templates, parameters(pl.Series(bodies), templates), strict=True):
+    for body, template, values in zip(
+        bodies, templates, parameters(pl.Series(bodies), pl.Series(templates)), strict=True
+    ):
         assert template is not None
         literals = template.split(WILDCARD)
         assert "".join(a + b for a, b in zip(literals, [*values, ""], strict=True)) == body
+
+
+@given(
+    st.lists(st.tuples(st.text("ab ", max_size=7), st.lists(st.text("ab ", max_size=2), min_size=1, max_size=4))),
+    st.sampled_from([1, 40]),
+)
+def test_parameters_are_the_shortest_ways_to_fill_a_template_in(pairs: list[tuple[str, list[str]]], times: int) -> None:
+    bodies = normalise_bodies(pl.Series([body for body, _ in pairs for _ in range(times)], dtype=pl.String))
+    templates = [WILDCARD.join(literals) for _, literals in pairs for _ in range(times)]
+    found = parameters(bodies, pl.Series(templates, dtype=pl.String)).to_list()
+    assert found == [naive_parameters(body, template) for body, template in zip(bodies, templates, strict=True)]
 
 
 # Speed, hostile sets, and drain3 as the oracle

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +10,11 @@ import polars as pl
 
 from enhanced_deeplog.errors import InputError
 from enhanced_deeplog.events import UNKNOWN, EventVocabulary
+from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.records import LogRecords, merge_order
 from enhanced_deeplog.logs.templates import TemplateMiner
 
-__all__ = ["Corpus", "event_ids_of", "read_corpus"]
+__all__ = ["Corpus", "distinct_bodies", "event_ids_of", "masked_bodies", "read_corpus"]
 
 
 @dataclass(frozen=True)
@@ -53,23 +54,53 @@ def read_corpus(
     codes: dict[str, int] = {}
     given: set[str] = set()
     frames = []
-    for batch in records:
-        masked = miner.mask(batch["body"])
-        if batch["template"].is_not_null().any():
-            given.update(batch["template"].drop_nulls().unique())
-            masked = batch.select(pl.coalesce("template", masked.alias("masked")))["template"]
+    for batch, masked, of_source in in_order(lambda batch: (batch, *masked_bodies(batch, miner)), records):
+        given |= of_source
         distinct = masked.unique(maintain_order=True)
         ids = [codes.setdefault(body, len(codes)) for body in distinct]
         body_id = masked.replace_strict(distinct, pl.Series(ids, dtype=pl.UInt32), return_dtype=pl.UInt32)
         frames.append(batch.drop("body", "template").with_columns(body_id.alias("body_id")))
         on_batch(batch.height)
-    if not sum(frame.height for frame in frames):
-        names = ", ".join(source.path for source in records.sources)
-        raise InputError(f"Expected log records; {names} has none. Is it empty, or is --since/--until too narrow?")
+    _check_any(codes, records)
     frame = pl.concat(frames)
     if frame["source"].n_unique() > 1:
         frame = merge_order(frame)
     return Corpus(frame, tuple(codes), frozenset(given))
+
+
+def masked_bodies(batch: pl.DataFrame, miner: TemplateMiner) -> tuple[pl.Series, frozenset[str]]:
+    """The masked body of each record, String (N,), and those that are templates by the word of their source."""
+    masked = miner.mask(batch["body"])
+    if batch["template"].null_count() == batch.height:
+        return masked, frozenset()
+    given = frozenset(batch["template"].drop_nulls().unique())
+    return batch.select(pl.coalesce("template", masked.alias("masked")))["template"], given
+
+
+def distinct_bodies(records: LogRecords, miner: TemplateMiner) -> tuple[set[str], set[str]]:
+    """All masked bodies of an input, and those of them that are templates already.
+
+    Raises:
+        InputError: If the input can't be read, or has no record.
+    """
+    bodies: set[str] = set()
+    given: set[str] = set()
+    for distinct, of_source in in_order(lambda batch: _distinct(batch, miner), records):
+        bodies.update(distinct)
+        given |= of_source
+    _check_any(bodies, records)
+    return bodies, given
+
+
+def _check_any(bodies: Collection[str], records: LogRecords) -> None:
+    if not bodies:
+        names = ", ".join(source.path for source in records.sources)
+        raise InputError(f"Expected log records; {names} has none. Is it empty, or is --since/--until too narrow?")
+
+
+def _distinct(batch: pl.DataFrame, miner: TemplateMiner) -> tuple[pl.Series, frozenset[str]]:
+    masked, given = masked_bodies(batch, miner)
+    return masked.unique(), given
 
 
 def event_ids_of(

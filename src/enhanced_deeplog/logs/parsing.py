@@ -8,7 +8,8 @@ import polars as pl
 
 from enhanced_deeplog.config import Config, TemplateConfig
 from enhanced_deeplog.events import FIRST_TEMPLATE, EventVocabulary, template_id
-from enhanced_deeplog.logs.corpus import event_ids_of, read_corpus
+from enhanced_deeplog.logs.corpus import distinct_bodies, event_ids_of, masked_bodies
+from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.masks import choose_masks
 from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.session_rules import choose_rules
@@ -34,9 +35,9 @@ def parse_records(records: LogRecords, config: Config) -> Iterator[pl.DataFrame]
     if rules.key is not None:
         records = records.with_session_key(rules.key)
     miner = miner_of(config.templates)
-    corpus = read_corpus(records, miner)
-    miner.learn(body for body in corpus.bodies if body not in corpus.given)
-    vocabulary = EventVocabulary.of({template.text for template in miner.templates} | corpus.given)
+    bodies, given = distinct_bodies(records, miner)
+    miner.learn(body for body in bodies if body not in given)
+    vocabulary = EventVocabulary.of({template.text for template in miner.templates} | given)
     return parse_batches(records, miner, vocabulary)
 
 
@@ -46,20 +47,25 @@ def parse_batches(records: LogRecords, miner: TemplateMiner, vocabulary: EventVo
     Yields:
         Batches with `PARSED_COLUMNS`. A record that fits no template has event id 1 and no template.
     """
-    known: dict[str, int] = {}
-    for batch in records:
-        given = frozenset(batch["template"].drop_nulls().unique())
-        bodies = batch.select(pl.coalesce("template", miner.mask(batch["body"]).alias("masked")))["template"]
+    known: dict[str, int] = {}  # grows; threads that find the same body new find the same event
+
+    def parsed(batch: pl.DataFrame) -> pl.DataFrame:
+        bodies, given = masked_bodies(batch, miner)
         distinct = bodies.unique(maintain_order=True)
-        known |= event_ids_of([b for b in distinct if b not in known], given - known.keys(), miner, vocabulary)
+        known.update(event_ids_of([b for b in distinct if b not in known], given, miner, vocabulary))
         ids = [known[body] for body in distinct]
-        templates = [vocabulary.template(i) if i >= FIRST_TEMPLATE else None for i in ids]
-        event_id = bodies.replace_strict(distinct, ids, return_dtype=pl.Int64)
-        template = bodies.replace_strict(distinct, templates, return_dtype=pl.String)
-        template_ids = [None if text is None else template_id(text) for text in templates]
-        yield batch.with_columns(
-            event_id.alias("event_id"),
-            bodies.replace_strict(distinct, template_ids, return_dtype=pl.String).alias("template_id"),
+        events = bodies.replace_strict(distinct, ids, return_dtype=pl.Int64)
+        seen = [event for event in set(ids) if event >= FIRST_TEMPLATE]
+        texts = [vocabulary.template(event) for event in seen]
+        template = events.replace_strict(seen, texts, default=None, return_dtype=pl.String)
+        template_ids = events.replace_strict(
+            seen, [template_id(text) for text in texts], default=None, return_dtype=pl.String
+        )
+        return batch.with_columns(
+            events.alias("event_id"),
+            template_ids.alias("template_id"),
             template.alias("template"),
-            pl.Series("parameters", parameters(batch["body"], template), dtype=pl.List(pl.String)),
+            parameters(batch["body"], template),
         ).select(PARSED_COLUMNS)
+
+    return in_order(parsed, records)

@@ -17,6 +17,7 @@ from enhanced_deeplog.errors import InputError
 from enhanced_deeplog.logs.byte_streams import TextLines
 from enhanced_deeplog.logs.foreign_text import printable
 from enhanced_deeplog.logs.formats import Detection, LineParser, LogFormat, detect_format
+from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.inputs import Input
 from enhanced_deeplog.logs.session_keys import SessionKey
 
@@ -113,16 +114,14 @@ def read_source(one: Input, source: Source, options: ReadOptions) -> Iterator[pl
     sample, batches = _peek(one.lines(options.block_bytes, options.max_line_bytes))
     parser = _parser_of(sample, source, options)
     last_time: Any = None  # of the records so far: what a record without a timestamp is filtered by
-    for lines in batches:
-        source.n_lines += len(lines.frame)
-        source.n_invalid_utf8 += lines.n_invalid_utf8
-        source.n_overlong += lines.n_overlong
-        for part in _slices(_not_blank(lines.frame, source), parser.format, options.batch_size):
-            records = _records(part, parser, source, options)
-            if options.since is not None or options.until is not None:
-                records, last_time = _within(records, last_time, source, options)
-            if len(records):
-                yield records
+    parts = _parts(batches, parser.format, options.batch_size)
+    for parsed in in_order(lambda lines: _parsed(lines, parser, source, options), parts):
+        _count(parsed, source)
+        records = parsed.records
+        if options.since is not None or options.until is not None:
+            records, last_time = _within(records, last_time, source, options)
+        if len(records):
+            yield records
     _check_fit(source, options, sample)
     _check_has_time(source, options)
 
@@ -152,12 +151,6 @@ def _parser_of(sample: pl.Series, source: Source, options: ReadOptions) -> LineP
     return log_format.parser(sample, source.path)
 
 
-def _not_blank(lines: pl.DataFrame, source: Source) -> pl.DataFrame:
-    kept = lines.filter(pl.col("text").str.strip_chars(" \t") != "")
-    source.n_empty_lines += len(lines) - len(kept)
-    return kept
-
-
 def _slices(lines: pl.DataFrame, log_format: LogFormat, batch_size: int) -> Iterator[pl.DataFrame]:
     """Cut so that no slice makes more than `batch_size` records; a line of `sequences` makes many."""
     if log_format.name != "sequences":
@@ -168,10 +161,45 @@ def _slices(lines: pl.DataFrame, log_format: LogFormat, batch_size: int) -> Iter
         yield some
 
 
-def _records(lines: pl.DataFrame, parser: LineParser, source: Source, options: ReadOptions) -> pl.DataFrame:
-    """Lines -> records, columns of `RECORD_SCHEMA`; counted in `source`."""
-    records = lines.hstack(parser.parse(lines["text"]))
-    _note_unfit(records, source)
+@dataclass(frozen=True)
+class _Lines:
+    """Lines that make a batch of records, and what was met on the way to them."""
+
+    frame: pl.DataFrame
+    n_lines: int
+    n_empty: int
+    n_invalid_utf8: int
+    n_overlong: int
+
+
+def _parts(batches: Iterator[TextLines], log_format: LogFormat, batch_size: int) -> Iterator[_Lines]:
+    for lines in batches:
+        kept = lines.frame.filter(pl.col("text").str.strip_chars(" \t") != "")
+        met = (len(lines.frame), len(lines.frame) - len(kept), lines.n_invalid_utf8, lines.n_overlong)
+        for part in _slices(kept, log_format, batch_size):
+            yield _Lines(part, *met)
+            met = (0, 0, 0, 0)  # told of once
+        if met[0]:
+            yield _Lines(kept, *met)  # all of them are empty
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """Records of some lines, and what is to be counted of them."""
+
+    lines: _Lines
+    records: pl.DataFrame
+    n_unfit: int
+    unfit_examples: list[tuple[int, str]]
+    n_without_timestamp: int
+
+
+def _parsed(lines: _Lines, parser: LineParser, source: Source, options: ReadOptions) -> _Parsed:
+    """Lines -> records, columns of `RECORD_SCHEMA`; changes nothing in `source`."""
+    records = lines.frame.hstack(parser.parse(lines.frame["text"]))
+    n_unfit = len(records) - int(records["fits"].sum())
+    unfit = records.filter(~pl.col("fits")).head(_N_EXAMPLES) if n_unfit else records.clear()
+    n_without_timestamp = records["timestamp"].null_count() - n_unfit
     records = records.with_columns(
         source=pl.lit(source.name),
         service=pl.col("service").fill_null(options.service or ""),
@@ -183,16 +211,20 @@ def _records(lines: pl.DataFrame, parser: LineParser, source: Source, options: R
     if parser.format.name == "sequences":
         records = _one_record_an_event(records)
     records = records.select(pl.col(name).cast(dtype) for name, dtype in RECORD_SCHEMA.items())
+    return _Parsed(lines, records, n_unfit, list(unfit.select("line", "text").iter_rows()), n_without_timestamp)
+
+
+def _count(parsed: _Parsed, source: Source) -> None:
+    source.n_lines += parsed.lines.n_lines
+    source.n_empty_lines += parsed.lines.n_empty
+    source.n_invalid_utf8 += parsed.lines.n_invalid_utf8
+    source.n_overlong += parsed.lines.n_overlong
+    source.n_unfit_lines += parsed.n_unfit
+    source.n_without_timestamp += parsed.n_without_timestamp
+    records = parsed.records
     source.n_records += len(records)
     source.has_timestamps = source.has_timestamps or records["timestamp"].null_count() < len(records)
-    return records
-
-
-def _note_unfit(records: pl.DataFrame, source: Source) -> None:
-    unfit = records.filter(~pl.col("fits"))
-    source.n_unfit_lines += len(unfit)
-    source.n_without_timestamp += records["timestamp"].null_count() - len(unfit)
-    for line, text in unfit.head(_N_EXAMPLES - len(source.unfit_examples)).select("line", "text").iter_rows():
+    for line, text in parsed.unfit_examples[: _N_EXAMPLES - len(source.unfit_examples)]:
         source.unfit_examples.append((line, printable(text)))
 
 
