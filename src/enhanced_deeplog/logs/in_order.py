@@ -35,7 +35,7 @@ def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
                 waiting.append(pool.submit(function, next(remaining)))
             except StopIteration:
                 break
-            except Exception as error:  # noqa: BLE001  # raised below: what came before it still comes
+            except Exception as error:  # raised below: what came before it still comes
                 broken_off = error
                 break
             while waiting and (len(waiting) > _WORKERS or waiting[0].done()):
