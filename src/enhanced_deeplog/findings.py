@@ -95,6 +95,15 @@ class Evidence:
     text: str
     pause: Pause | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """As plain data. By hand: `dataclasses.asdict` looks into every text and copies it."""
+        data = {**vars(self), "expected": [vars(event).copy() for event in self.expected]}
+        if self.pause is None:
+            del data["pause"]
+        else:
+            data["pause"] = vars(self.pause).copy()
+        return data
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -159,11 +168,7 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, keys in the order of the contract; `pause` only where a record came late."""
-        data = asdict(self)
-        for line in data["evidence"]:
-            if line["pause"] is None:
-                del line["pause"]
-        return data
+        return {**vars(self), "reasons": dict(self.reasons), "evidence": [line.to_json() for line in self.evidence]}
 
 
 FINDING_COLUMNS = tuple(Finding.__dataclass_fields__)
