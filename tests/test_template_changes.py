@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
@@ -15,11 +16,11 @@ from enhanced_deeplog import EnhancedDeepLog, LogRecords
 from enhanced_deeplog.bundle import save_bundle
 from enhanced_deeplog.cli import app
 from enhanced_deeplog.events import END, UNKNOWN, EventVocabulary
-from enhanced_deeplog.logs.corpus import event_ids_of, read_corpus
+from enhanced_deeplog.logs.partitions import read_partitions
 from enhanced_deeplog.logs.session_rules import SessionRules
-from enhanced_deeplog.logs.sessions import Sessions, split_into_sessions
+from enhanced_deeplog.logs.sessions import Sessions, sessions_of
 from enhanced_deeplog.logs.severity import may_fail
-from enhanced_deeplog.logs.template_changes import TemplateChange, follow_changes
+from enhanced_deeplog.logs.template_changes import TemplateChange, find_changes
 from enhanced_deeplog.logs.templates import TemplateMiner
 
 OPENED, CHARGED, CLOSED, BYE = "session opened", "order is charged now", "session closed", "bye"
@@ -59,18 +60,19 @@ VOCABULARY = EventVocabulary.of(template.text for template in LEARNT.templates)
 CLOSED_EVENT = VOCABULARY.event_ids[f"[<*>] {CLOSED}"]
 
 
-def followed(lines: list[str]) -> tuple[Sessions, tuple[TemplateChange, ...]]:
+def followed(lines: list[str], *, in_memory: int = 10_000) -> tuple[Sessions, list[TemplateChange]]:
     records = LogRecords.from_lines(lines, session_key=r"req-\d+")
-    corpus = read_corpus(records, LEARNT)
-    return follow_changes(
-        corpus,
-        event_ids_of(corpus.bodies, corpus.given, LEARNT, VOCABULARY),
-        VOCABULARY,
-        TemplateMiner(),
-        usual=np.ones(len(VOCABULARY), dtype=np.bool_),
-        split=lambda frame: split_into_sessions(frame, SessionRules(), {}),
-        is_abnormal=has_something_new,
-    )
+    with read_partitions(records, LEARNT, VOCABULARY, by_key=True, in_memory=in_memory) as read:
+        changes = find_changes(
+            read,
+            read.unmatched,
+            VOCABULARY,
+            TemplateMiner(),
+            usual=np.ones(len(VOCABULARY), dtype=np.bool_),
+            split=lambda part: sessions_of(part, read.clock, SessionRules(), {}),
+            is_abnormal=has_something_new,
+        )
+        return changes.sessions(pl.concat(read).sort("number")), list(changes.told.values())
 
 
 def texts_of(sessions: Sessions, session: int) -> list[str]:
@@ -134,18 +136,26 @@ def test_each_template_is_replaced_once_by_the_most_alike() -> None:
 )
 def test_what_may_be_an_anomaly_stays_unknown(why: str, log: list[str]) -> None:
     sessions, changes = followed(log)
-    assert changes == (), why
+    assert changes == [], why
     assert UNKNOWN in sessions.event_ids
 
 
 def test_sessions_without_a_key_are_not_followed() -> None:
     lines = [line.replace("req-", "") for line in log_of(30, 30, lambda _: [OPENED, REWORDED, CLOSED])]
-    assert followed(lines)[1] == ()
+    assert followed(lines)[1] == []
+
+
+def test_what_has_changed_does_not_depend_on_how_many_records_memory_holds() -> None:
+    log = log_of(60, 60, lambda i: [OPENED, *([ADDED] if i % 10 else []), REWORDED, CLOSED])
+    (sessions, changes), (spilled, as_well) = followed(log), followed(log, in_memory=50)
+    assert len(changes) == 2
+    assert changes == as_well
+    assert sessions.event_ids.tolist() == spilled.event_ids.tolist()
 
 
 def test_nothing_new_is_nothing_changed() -> None:
     sessions, changes = followed(log_of(30, 30, usual))
-    assert (len(sessions), changes) == (60, ())
+    assert (len(sessions), changes) == (60, [])
 
 
 @pytest.mark.parametrize(

@@ -21,17 +21,20 @@ from enhanced_deeplog.evidence import session_findings
 from enhanced_deeplog.findings import NORMAL, AnomalyClass, Finding, SequenceVerdict
 from enhanced_deeplog.logs.corpus import Corpus, event_ids_of, read_corpus
 from enhanced_deeplog.logs.parsing import miner_of, parse_batches, parse_records
+from enhanced_deeplog.logs.partitions import IN_MEMORY, PartitionedRecords, places_of, read_partitions
 from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.session_rules import choose_rules
-from enhanced_deeplog.logs.sessions import PauseLimits, Sessions, split_into_sessions, stream_pauses
+from enhanced_deeplog.logs.sessions import PauseLimits, Sessions, sessions_of, split_into_sessions, stream_pauses
 from enhanced_deeplog.logs.severity import severe_events
-from enhanced_deeplog.logs.template_changes import TemplateChange, follow_changes
+from enhanced_deeplog.logs.template_changes import TemplateChange, TemplateChanges, find_changes
 from enhanced_deeplog.model_parts import ModelParts, parts_of, restore
 from enhanced_deeplog.presumption import PRESUMED_NORMAL, presume_normal
 from enhanced_deeplog.summary import summarise
 from enhanced_deeplog.verdicts import Verdicts
 
 __all__ = ["EnhancedDeepLog", "ModelParts", "parse_records"]
+
+_ANY_NUMBER = 2**62  # of records
 
 
 @dataclass
@@ -133,11 +136,16 @@ class EnhancedDeepLog:
         Raises:
             InputError: If the logs can't be read, or have none of the session keys that `fit` used.
         """
-        sessions, changes = self._read(records)
-        on_changes(changes)
-        verdicts = self.judge(sessions, workers=workers)
-        wanted = np.arange(len(sessions)) if every_session else np.flatnonzero(verdicts.classes != NORMAL)
-        return session_findings(self, sessions, verdicts, wanted, source_name=source_name)
+        found: list[tuple[tuple[int, str, int, int], Finding]] = []
+        with self._read(records) as read:
+            changes = self._changes(read, workers=workers)
+            on_changes(tuple(changes.told.values()))
+            for sessions in map(changes.sessions, read):
+                verdicts = self.judge(sessions, workers=workers)
+                wanted = np.arange(len(sessions)) if every_session else np.flatnonzero(verdicts.classes != NORMAL)
+                findings = session_findings(self, sessions, verdicts, wanted, source_name=source_name)
+                found += zip(places_of(sessions, wanted), findings, strict=True)
+        return [finding for _, finding in sorted(found, key=lambda one: one[0])]
 
     def explain(
         self,
@@ -152,14 +160,20 @@ class EnhancedDeepLog:
         Raises:
             SessionError: If no session has that key.
         """
-        sessions, changes = self._read(records)
-        on_changes(changes)
-        wanted = np.flatnonzero((sessions.table["session_key"] == session_key).to_numpy())
-        if not len(wanted):
-            near = ", ".join(sessions.table["session_key"].unique(maintain_order=True).head(3))
-            raise SessionError(f"No session has the key {session_key!r} in this input. Some that there are: {near}.")
-        verdicts = self.judge(sessions)
-        return session_findings(self, sessions, verdicts, wanted, source_name=source_name, always_evidence=True)
+        others: list[str] = []
+        with self._read(records) as read:
+            changes = self._changes(read)
+            on_changes(tuple(changes.told.values()))
+            for sessions in map(changes.sessions, read):
+                wanted = np.flatnonzero((sessions.table["session_key"] == session_key).to_numpy())
+                if len(wanted):  # one partition has all of its sessions
+                    verdicts = self.judge(sessions)
+                    return session_findings(
+                        self, sessions, verdicts, wanted, source_name=source_name, always_evidence=True
+                    )
+                others.extend(sessions.table["session_key"].unique(maintain_order=True).head(3))
+        near = ", ".join(others[:3])
+        raise SessionError(f"No session has the key {session_key!r} in this input. Some that there are: {near}.")
 
     def classify_sequence(self, event_ids: Sequence[int]) -> SequenceVerdict:
         """Judge one complete session, given as event ids of this fit (END is added).
@@ -193,7 +207,7 @@ class EnhancedDeepLog:
         return parse_batches(self._with_key(records), self.miner, self.vocabulary)
 
     def read_sessions(self, records: LogRecords) -> Sessions:
-        """The sessions that logs make, as columns; a record that fits no template has event id 1.
+        """The sessions that logs make, all of them in memory, as columns; what fits no template has event id 1.
 
         But what a deploy has reworded in the midst of these logs has the event id that it had before, and the steps
         that it added are left out: see `logs.template_changes`.
@@ -202,7 +216,9 @@ class EnhancedDeepLog:
             InputError: If the logs can't be read, or have none of the session keys that `fit` used.
         """
         self._check_fitted()
-        return self._read(records)[0]
+        with self._read(records, in_memory=_ANY_NUMBER) as read:
+            (sessions,) = map(self._changes(read).sessions, read)
+            return sessions
 
     def judge(self, sessions: Sessions, *, workers: int = 1) -> Verdicts:
         """What is decided about each session, as columns: what `classify` makes findings of."""
@@ -254,7 +270,7 @@ class EnhancedDeepLog:
         self._report("reading", 0.0)
         corpora = [read_corpus(self._with_key(logs), self.miner) for logs in given]
         for corpus, logs in zip(corpora, given, strict=True):
-            self._check_keys(corpus, logs)
+            self._check_keys(logs, any_key=corpus.frame["session_key"].null_count() < corpus.frame.height)
         self._report("reading", 0.9)
         self.miner.learn({body for corpus in corpora for body in corpus.bodies if body not in corpus.given})
         given_templates = set().union(*(corpus.given for corpus in corpora))
@@ -263,19 +279,23 @@ class EnhancedDeepLog:
         self._report("reading", 1.0)
         return corpora
 
-    def _read(self, records: LogRecords) -> tuple[Sessions, tuple[TemplateChange, ...]]:
-        """The sessions of logs that may span a deploy, and what that has changed."""
+    def _read(self, records: LogRecords, *, in_memory: int = IN_MEMORY) -> PartitionedRecords:
         self._check_fitted()
-        corpus = read_corpus(self._with_key(records), self.miner)
-        self._check_keys(corpus, records)
-        return follow_changes(
-            corpus,
-            event_ids_of(corpus.bodies, corpus.given, self.miner, self.vocabulary),
+        by_key = self.session_rules.by == "key"
+        read = read_partitions(self._with_key(records), self.miner, self.vocabulary, by_key=by_key, in_memory=in_memory)
+        self._check_keys(records, any_key=read.clock.any_key)
+        return read
+
+    def _changes(self, read: PartitionedRecords, *, workers: int = 1) -> TemplateChanges:
+        """What a deploy has changed in the midst of these logs, and how sessions are made all the same."""
+        return find_changes(
+            read,
+            read.unmatched,
             self.vocabulary,
             miner_of(self.config.templates),
             usual=self.detection.scorer.known,
-            split=lambda frame: split_into_sessions(frame, self.session_rules, self.pause_limits),
-            is_abnormal=lambda sessions: self.judge(sessions).classes != NORMAL,
+            split=lambda part: sessions_of(part, read.clock, self.session_rules, self.pause_limits),
+            is_abnormal=lambda sessions: self.judge(sessions, workers=workers).classes != NORMAL,
         )
 
     def _sessions(self, corpus: Corpus, *, learn_pauses: bool = False) -> Sessions:
@@ -291,13 +311,14 @@ class EnhancedDeepLog:
             return records
         return records.with_session_key(self.session_rules.key)
 
-    def _check_keys(self, corpus: Corpus, records: LogRecords) -> None:
+    def _check_keys(self, records: LogRecords, *, any_key: bool) -> None:
         key = records.session_key.name if records.session_key is not None else self.session_rules.key
-        if self.session_rules.by == "key" and key is not None and corpus.frame["session_key"].is_null().all():
-            first = corpus.frame["text"][0]
+        if self.session_rules.by == "key" and key is not None and not any_key:
+            n_records = sum(source.n_records for source in records.sources)
             raise SessionError(
-                f"The session key {key!r} matches none of {corpus.frame.height:,} records; the first one is "
-                f"{str(first)[:200]!r}. Give --session-key a pattern that occurs in the lines, or leave it out."
+                f"The session key {key!r} matches none of {n_records:,} records; the first one is "
+                f"{str(records.head(1)['text'][0])[:200]!r}. Give --session-key a pattern that occurs in the lines, or "
+                "leave it out."
             )
 
     def _report(self, stage: str, share: float) -> None:

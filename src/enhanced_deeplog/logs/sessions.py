@@ -25,7 +25,16 @@ import polars as pl
 from enhanced_deeplog.errors import SessionError
 from enhanced_deeplog.events import END
 
-__all__ = ["PauseLimits", "SessionRules", "Sessions", "input_clock", "split_into_sessions", "stream_pauses"]
+__all__ = [
+    "InputClock",
+    "PauseLimits",
+    "SessionRules",
+    "Sessions",
+    "input_clock",
+    "sessions_of",
+    "split_into_sessions",
+    "stream_pauses",
+]
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -182,20 +191,41 @@ class Sessions:
         )
 
 
-def input_clock(records: pl.DataFrame) -> tuple[pl.DataFrame, Literal["ns", "records"]]:
+@dataclass(frozen=True)
+class InputClock:
+    """The time of a whole input, of which records may be given a part at a time.
+
+    Attributes:
+        unit: What clocks count: ns, or the records of the source where one has no timestamps.
+        now: Clock of each source when the input ended.
+        any_key: Whether any record has a session key.
+    """
+
+    unit: Literal["ns", "records"]
+    now: Mapping[str, int]
+    any_key: bool
+
+
+def input_clock(records: pl.DataFrame) -> tuple[pl.DataFrame, InputClock]:
     """Give each record its time: the running maximum of its source, or its number where a source has no time.
 
     Args:
-        records: Records in the order of the input.
+        records: All records in the order of the input.
 
     Returns:
-        The records with a column `clock` (int64), and what it counts.
+        The records with a column `clock` (int64), and the clock of the input.
     """
     timed = records.group_by("source").agg(pl.col("timestamp").is_not_null().any().alias("timed"))
     if timed.height and timed["timed"].all():
         clock = pl.col("timestamp").dt.epoch("ns").cum_max().forward_fill().backward_fill()
-        return records.with_columns(clock.over("source").alias("clock")), "ns"
-    return records.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).over("source").alias("clock")), "records"
+        unit: Literal["ns", "records"] = "ns"
+    else:
+        clock, unit = pl.int_range(pl.len(), dtype=pl.Int64), "records"
+    records = records.with_columns(clock.over("source").alias("clock"))
+    now = dict(records.group_by("source").agg(pl.col("clock").max()).iter_rows())
+    if unit == "ns":
+        now = dict.fromkeys(now, max(now.values()))  # time is one for all sources; record numbers are not
+    return records, InputClock(unit, now, any_key=records["session_key"].is_not_null().any())
 
 
 def split_into_sessions(records: pl.DataFrame, rules: SessionRules, limits: Mapping[str, PauseLimits]) -> Sessions:
@@ -215,16 +245,32 @@ def split_into_sessions(records: pl.DataFrame, rules: SessionRules, limits: Mapp
     """
     if records.height == 0:
         raise SessionError("Expected log records to make sessions of; none came. Is the input empty?")
-    records, unit = input_clock(records)
-    if unit == "records" and rules.by in ("idle_gap", "time_span"):
+    return sessions_of(*input_clock(records), rules, limits)
+
+
+def sessions_of(
+    records: pl.DataFrame, clock: InputClock, rules: SessionRules, limits: Mapping[str, PauseLimits]
+) -> Sessions:
+    """The same of some of the records of an input: all records of whichever streams they belong to.
+
+    Args:
+        records: In the order of the input, with `event_id` and `clock`.
+        clock: Of the whole input.
+        rules: How records become sessions.
+        limits: The pauses allowed, by unit.
+
+    Raises:
+        SessionError: If sessions by time are asked of records without time.
+    """
+    if clock.unit == "records" and rules.by in ("idle_gap", "time_span"):
         raise SessionError(
             f"Sessions by {rules.by} need a timestamp on the records of every source, and at least one source has "
             "none. Use a session key or sessions by count, or name the format that reads the timestamps."
         )
-    records = _assign_streams(records, rules, timed=unit == "ns")
-    limit = limits.get(unit)
+    records = _assign_streams(records, rules, clock)
+    limit = limits.get(clock.unit)
     records = _cut(records, rules, limit)
-    return _collect(records, rules, limit, unit)
+    return _collect(records, rules, limit, clock)
 
 
 def stream_pauses(sessions: Sessions, n_events: int) -> dict[str, PauseLimits]:
@@ -241,14 +287,13 @@ def stream_pauses(sessions: Sessions, n_events: int) -> dict[str, PauseLimits]:
     return {limits.unit: limits}
 
 
-def _assign_streams(records: pl.DataFrame, rules: SessionRules, *, timed: bool) -> pl.DataFrame:
+def _assign_streams(records: pl.DataFrame, rules: SessionRules, clock: InputClock) -> pl.DataFrame:
     """Name the stream of each record: its key, or where it comes from; sort so that a stream is adjacent."""
     has_key = pl.col("session_key").is_not_null() & pl.lit(rules.by == "key")
-    any_key = rules.by == "key" and records["session_key"].is_not_null().any()
     origin = pl.concat_str(
         [pl.col(name).fill_null("") for name in ("service", "host", "process")], separator="/"
     ).str.strip_chars("/")
-    if rules.by == "count" or (rules.by == "key" and not (any_key and timed)):
+    if rules.by == "count" or (rules.by == "key" and not (clock.any_key and clock.unit == "ns")):
         # No key at all, or no time to cut by: consecutive blocks, each event judged once.
         origin, cut = pl.col("service"), "count"
     elif rules.by == "time_span":
@@ -299,13 +344,8 @@ def _cut(records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | None) 
     )
 
 
-def _collect(
-    records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | None, unit: Literal["ns", "records"]
-) -> Sessions:
+def _collect(records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | None, clock: InputClock) -> Sessions:
     """Decide which sessions have ended, and lay their events out one after another."""
-    now = records.group_by("source").agg(pl.col("clock").max().alias("source_now"))
-    if unit == "ns":
-        now = now.with_columns(pl.col("source_now").max())  # time is one for all sources; record numbers are not
     table = (
         records.with_row_index("at")
         .group_by("row", maintain_order=True)
@@ -316,8 +356,8 @@ def _collect(
             pl.col("event_id", "clock", "ends_session").last(),
             pl.col("source").last().alias("last_source"),
         )
-        .join(now, left_on="last_source", right_on="source", how="left", maintain_order="left")
         .with_columns(
+            source_now=pl.col("last_source").replace_strict(clock.now, return_dtype=pl.Int64),
             # The next row goes on with this session, or opens the next session of the same stream.
             goes_on=(pl.col("session") == pl.col("session").shift(-1)).fill_null(value=False),
         )
@@ -345,7 +385,7 @@ def _collect(
         context_starts=context_starts,
         pauses=_pauses(records, table["n_records"].to_numpy(), starts),
         rows=_rows(table["first"].to_numpy(), table["n_records"].to_numpy(), starts),
-        unit=unit,
+        unit=clock.unit,
     )
 
 

@@ -8,26 +8,25 @@ finding: somebody should know of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from enhanced_deeplog.events import END, UNKNOWN, EventVocabulary
-from enhanced_deeplog.logs.corpus import Corpus
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.logs.severity import may_fail
 from enhanced_deeplog.logs.templates import TemplateMiner
 
-__all__ = ["TemplateChange", "follow_changes"]
+__all__ = ["TemplateChange", "TemplateChanges", "find_changes"]
 
 Int64s = npt.NDArray[np.int64]
-Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Split: TypeAlias = Callable[[pl.DataFrame], Sessions]
 
-_NEW = "new_template"  # column of records: which of the new templates, null where `fit` has seen it
 _SESSIONS = 20  # before a change, and with it
 _COMMON = 0.05  # share of the sessions since then that have a new step
 _TOGETHER = 0.8  # of the sessions with a new step, and of those with the usual event that it comes with, that have both
@@ -61,179 +60,245 @@ class TemplateChange:
 
 
 @dataclass(frozen=True)
-class _Change:
-    """A change while it is looked into.
+class TemplateChanges:
+    """What a deploy has changed, and how sessions are made that don't mind.
 
     Attributes:
-        new: Which of the new templates.
-        event: The event that it takes the place of; UNKNOWN: a new step.
-        first: The first session that has it.
-        sessions: The others, int64 (N,).
+        split: Makes sessions of records with `event_id`.
+        of_body: Which of the new templates each body has that fits none (-1: none of these, either), int64 (B,).
+        becomes: New template -> the event that it takes the place of; UNKNOWN: a new step.
+        told: New template -> what a person is told of it.
     """
 
-    new: int
-    event: int
-    first: int
-    sessions: Int64s
+    split: Split
+    of_body: Int64s
+    becomes: Mapping[int, int] = field(default_factory=dict)
+    told: Mapping[int, TemplateChange] = field(default_factory=dict)
+
+    def sessions(self, records: pl.DataFrame) -> Sessions:
+        """Sessions in which a reworded template is the event that it was, and new steps don't count.
+
+        Args:
+            records: All records of some streams, with `event_id` and `body_id`.
+        """
+        if not self.becomes:
+            return self.split(records)
+        new, event_ids = self.new_templates(records), records["event_id"].to_numpy().copy()
+        for one, event in self.becomes.items():
+            event_ids[(new == one) & self._not_first(records["session_key"], one)] = event
+        sessions = self.split(records.with_columns(pl.Series("event_id", event_ids)))
+        new = self.new_templates(sessions.records)[sessions.rows]
+        keys = sessions.table["session_key"].gather(np.repeat(np.arange(len(sessions)), np.diff(sessions.starts)))
+        skipped = np.zeros(len(new), dtype=np.bool_)
+        for one, event in self.becomes.items():
+            if event == UNKNOWN:
+                skipped |= (new == one) & self._not_first(keys, one) & (sessions.event_ids != END)
+        return sessions.without(skipped)
+
+    def new_templates(self, records: pl.DataFrame) -> Int64s:
+        """Which new template each record has (-1: none), int64 (R,)."""
+        bodies = records["body_id"].fill_null(-1).to_numpy()
+        return np.where(bodies >= 0, self.of_body[bodies], np.int64(-1))
+
+    def _not_first(self, keys: pl.Series, new: int) -> Bools:
+        return (keys != self.told[new].session_key).fill_null(value=True).to_numpy()
 
 
-def follow_changes(
-    corpus: Corpus,
-    event_ids: Mapping[str, int],
+def find_changes(
+    parts: Iterable[pl.DataFrame],
+    unmatched: Mapping[str, int],
     vocabulary: EventVocabulary,
     miner: TemplateMiner,
     *,
     usual: Bools,
-    split: Callable[[pl.DataFrame], Sessions],
+    split: Split,
     is_abnormal: Callable[[Sessions], Bools],
-) -> tuple[Sessions, tuple[TemplateChange, ...]]:
-    """Make sessions in which a reworded template is the event that it was before, and new usual steps don't count.
-
-    Whatever else is new is UNKNOWN.
+) -> TemplateChanges:
+    """Look in a whole input for what a deploy has changed. Whatever else is new stays UNKNOWN.
 
     Args:
-        corpus: A whole input.
-        event_ids: Of each of its bodies; UNKNOWN for what fits no template.
+        parts: The records of the input, with `event_id`, `body_id` and `clock`; a stream lies in one part. They are
+            gone through several times, though mostly not at all.
+        unmatched: The bodies that fit no template, and how many records have each.
         vocabulary: Has V events.
-        miner: An empty one, which learns what the bodies look like that fit no template.
+        miner: An empty one, which learns what these bodies look like.
         usual: Which events normal sessions have, bool (V,).
-        split: Makes sessions of records with `event_id`.
+        split: Makes sessions of records.
         is_abnormal: The verdict on sessions, bool (S,).
-
-    Returns:
-        The sessions, and what has changed in the order in which it came.
     """
-    texts, of_body = _new_templates(corpus, event_ids, miner)
-    records = corpus.with_event_ids(event_ids)
-    if not texts:
-        return split(records), ()
-    new = pl.Series(_NEW, of_body[corpus.frame["body_id"].to_numpy()])
-    records = records.with_columns(pl.when(new >= 0).then(new))
-    plain = split(records)
-    changes = _find(plain, texts, vocabulary, usual)
-    normal_before = ~is_abnormal(plain) if changes else np.zeros(0, dtype=np.bool_)
-    while changes:
-        sessions = _apply(changes, records, plain, split)
-        normal = ~is_abnormal(sessions)
-        kept = [c for c in changes if _look_normal(c, normal, normal_before)]
-        if len(kept) == len(changes):
-            return sessions, tuple(_described(c, plain, texts, vocabulary) for c in changes)
-        changes = kept
-    return plain, ()
-
-
-def _new_templates(corpus: Corpus, event_ids: Mapping[str, int], miner: TemplateMiner) -> tuple[Sequence[str], Int64s]:
-    """What the bodies look like that fit no template, and which of these each body has (-1: none), int64 (B,).
-
-    A template that a source gives by its number does not say what it is; nobody could tell whether it is harmless.
-    """
-    unmatched = [body for body in corpus.bodies if event_ids[body] == UNKNOWN and body not in corpus.given]
     miner.learn(unmatched)
     texts = [template.text for template in miner.templates]
     place = {text: i for i, text in enumerate(texts)}
-    found = {b: place[t] for b, t in zip(unmatched, miner.match(unmatched), strict=True) if t is not None}
-    return texts, np.array([found.get(body, -1) for body in corpus.bodies], dtype=np.int64)
+    of_body = np.array([-1 if text is None else place[text] for text in miner.match(unmatched)], dtype=np.int64)
+    n_records = np.zeros(len(texts) + 1, dtype=np.int64)
+    np.add.at(n_records, of_body, list(unmatched.values()))
+    nothing = TemplateChanges(split, of_body)
+    if not (n_records[:-1] >= _SESSIONS).any():  # the last one counts what fits none of these, either
+        return nothing
+    candidates = _candidates(parts, nothing, texts)
+    becomes = _changes(parts, nothing, candidates, vocabulary, usual)
+    normal = [_normal_before(parts, nothing, becomes, candidates, is_abnormal)] if becomes else []
+    while becomes:
+        told = {one: _told(candidates[one], becomes[one], vocabulary) for one in becomes}
+        changes = replace(nothing, becomes=becomes, told=told)
+        look_normal = _normal_with(parts, changes, is_abnormal)
+        kept = {one: becomes[one] for one in becomes if look_normal[one] >= _LOOK_NORMAL * normal[0][one]}
+        if len(kept) == len(becomes):
+            return changes
+        becomes = kept
+    return nothing
 
 
-def _find(sessions: Sessions, texts: Sequence[str], vocabulary: EventVocabulary, usual: Bools) -> list[_Change]:
-    """The changes that look like those of a deploy, by the sessions that have what."""
+@dataclass
+class _Candidate:
+    """A template that `fit` has not seen, in sessions that have a key.
+
+    Attributes:
+        text: Its text.
+        n_sessions: So many of them have it.
+        begin: Clock at the beginning of the first one.
+        first: Key of that one, and the source and the line where it has it.
+        levels: Of its records.
+    """
+
+    text: str
+    n_sessions: int = 0
+    begin: int = np.iinfo(np.int64).max
+    first: tuple[str, str, int] = ("", "", 0)
+    levels: set[str | None] = field(default_factory=set)
+
+
+def _candidates(parts: Iterable[pl.DataFrame], nothing: TemplateChanges, texts: Sequence[str]) -> dict[int, _Candidate]:
+    """New templates that may be a deploy's: frequent enough, seen to come, nothing that fails; the first one first."""
+    found = [_Candidate(text) for text in texts]
+    begins = []
+    for sessions in map(nothing.sessions, parts):
+        of_session = _begins(sessions)
+        begins.append(of_session[sessions.table["keyed"].to_numpy()])
+        records = sessions.records.select("row", "keyed", "severity", "source", "line").with_columns(
+            new=nothing.new_templates(sessions.records), begin=of_session[sessions.records["row"].to_numpy()]
+        )
+        of_new = (
+            records.filter(pl.col("keyed") & (pl.col("new") >= 0))
+            .sort("begin", maintain_order=True)
+            .group_by("new")
+            .agg(
+                pl.col("row").n_unique().alias("n"),
+                pl.col("severity").unique(),
+                pl.col("begin", "source", "line", "row").first(),
+            )
+        )
+        for new, n, levels, begin, source, line, row in of_new.iter_rows():
+            one = found[new]
+            one.n_sessions += n
+            one.levels.update(levels)
+            if begin < one.begin:
+                one.begin, one.first = begin, (sessions.table["session_key"][row], source, line)
+    of_all = np.sort(np.concatenate(begins))
+    may_be = [
+        i
+        for i, one in enumerate(found)
+        if one.n_sessions >= _SESSIONS
+        and np.searchsorted(of_all, one.begin) >= _SESSIONS
+        and not may_fail(one.levels, one.text)
+    ]
+    most_frequent = sorted(may_be, key=lambda i: -found[i].n_sessions)[:_MAX_CANDIDATES]
+    return {i: found[i] for i in sorted(most_frequent, key=lambda i: (found[i].begin, i))}
+
+
+def _begins(sessions: Sessions) -> Int64s:
+    """Clock at the beginning of each session, int64 (S,)."""
+    return np.asarray(sessions.records["clock"].to_numpy()[sessions.table["first"].to_numpy()])
+
+
+def _changes(
+    parts: Iterable[pl.DataFrame],
+    nothing: TemplateChanges,
+    candidates: Mapping[int, _Candidate],
+    vocabulary: EventVocabulary,
+    usual: Bools,
+) -> dict[int, int]:
+    """The candidates that look like a deploy's by the sessions that have what, and what each becomes."""
+    if not candidates:
+        return {}
     n_known = len(vocabulary)
-    keyed = sessions.records.filter(pl.col("keyed"))
-    events = keyed.select(pl.coalesce(pl.col(_NEW) + n_known, "event_id")).to_series().to_numpy()
-    if not (events >= n_known).any():
-        return []
-    rows = keyed["row"].to_numpy()
-    occurrences = _Occurrences.of(rows, events, n_known + len(texts))
-    n_with = occurrences.count()
-    candidates = n_known + np.flatnonzero(n_with[n_known:] >= _SESSIONS)
-    levels = keyed.filter(pl.col(_NEW).is_not_null()).group_by(_NEW).agg(pl.col("severity").unique())
-    level_of = dict(levels.iter_rows())
-    candidates = candidates[np.argsort(-n_with[candidates], kind="stable")][:_MAX_CANDIDATES]
-    seen_to_come = [e for e in candidates.tolist() if occurrences.n_before(e) >= _SESSIONS]
-    harmless = [e for e in seen_to_come if not may_fail(level_of[e - n_known], texts[e - n_known])]
-
+    becomes = np.arange(n_known + int(nothing.of_body.max()) + 1)
+    counts = _count(parts, nothing, candidates, becomes, n_known)
     # What is reworded first: a new step may come with one of these.
     pairs = [
-        (_alike(vocabulary.template(old), texts[new - n_known]), new, old)
-        for new in harmless
-        for old in _replaced(occurrences, new, usual)
+        (_alike(vocabulary.template(old), one.text), new, old)
+        for new, one in candidates.items()
+        for old in _replaced(counts[new], n_known + new, usual)
     ]
     replaced: dict[int, int] = {}
     for alike, new, old in sorted(pairs, reverse=True):
         if alike >= _ALIKE and new not in replaced and old not in replaced.values():
             replaced[new] = old
-    becomes = np.arange(n_known + len(texts))
-    becomes[list(replaced)] = list(replaced.values())
-    again = _Occurrences.of(rows, becomes[events], len(becomes))
-    steps = {new: UNKNOWN for new in harmless if new not in replaced and _is_a_step(again, new, usual)}
-    found = []
-    for new, old in (replaced | steps).items():
-        having = occurrences.sessions_with(new)
-        found.append(_Change(new - n_known, old, int(having[0]), having[1:]))
-    return sorted(found, key=lambda change: (change.first, change.new))
+            becomes[n_known + new] = old
+    if replaced:
+        counts = _count(parts, nothing, candidates, becomes, n_known)
+    steps = {
+        new: UNKNOWN for new in candidates if new not in replaced and _is_a_step(counts[new], n_known + new, usual)
+    }
+    found = replaced | steps
+    return {new: found[new] for new in candidates if new in found}
 
 
-@dataclass(frozen=True)
-class _Occurrences:
-    """Which sessions have which events: each event of each session once, by session.
+@dataclass
+class _Counts:
+    """Sessions that began before a new template came, and since then; of both and of those with it, how many have each
+    event, int64 (E,)."""
 
-    Attributes:
-        session, event: int64 (P,).
-        n_events: Known and new ones (E).
-        sessions: The sessions there are, int64 (S,).
-    """
-
-    session: Int64s
-    event: Int64s
-    n_events: int
-    sessions: Int64s
-
-    @classmethod
-    def of(cls, sessions: Int64s, events: Int64s, n_events: int) -> _Occurrences:
-        pairs = np.unique(sessions.astype(np.int64) * n_events + events)
-        return cls(pairs // n_events, pairs % n_events, n_events, np.unique(sessions))
-
-    def sessions_with(self, event: int) -> Int64s:
-        """Sessions that have an event, in the order in which they begin, int64 (N,)."""
-        return np.asarray(self.session[self.event == event])
-
-    def count(self, among: Bools | None = None) -> Int64s:
-        """How many sessions have each event; of some pairs alone, bool (P,): int64 (E,)."""
-        events = self.event if among is None else self.event[among]
-        return np.asarray(np.bincount(events, minlength=self.n_events), dtype=np.int64)
-
-    def n_before(self, event: int) -> int:
-        """How many sessions began before the first that has an event."""
-        return int(np.searchsorted(self.sessions, self.sessions_with(event)[0]))
-
-    def around(self, new: int) -> tuple[Int64s, Int64s, Int64s, int, int]:
-        """Sessions before the first that has a new event, since then, and with it, that have each event, int64 (E,);
-        and how many sessions there are before and since."""
-        having = self.sessions_with(new)
-        since = self.session >= having[0]
-        together = np.isin(self.session, having)
-        n_before = self.n_before(new)
-        return self.count(~since), self.count(since), self.count(together), n_before, len(self.sessions) - n_before
+    before: Int64s
+    since: Int64s
+    together: Int64s
+    n_before: int = 0
+    n_since: int = 0
 
 
-def _replaced(occurrences: _Occurrences, new: int, usual: Bools) -> list[int]:
+def _count(
+    parts: Iterable[pl.DataFrame],
+    nothing: TemplateChanges,
+    candidates: Mapping[int, _Candidate],
+    becomes: Int64s,
+    n_known: int,
+) -> dict[int, _Counts]:
+    n_events = len(becomes)
+    counts = {new: _Counts(*np.zeros((3, n_events), dtype=np.int64)) for new in candidates}
+    for sessions in map(nothing.sessions, parts):
+        begins, keyed = _begins(sessions), sessions.table["keyed"].to_numpy()
+        rows, new = sessions.records["row"].to_numpy(), nothing.new_templates(sessions.records)
+        events = becomes[np.where(new >= 0, n_known + new, sessions.records["event_id"].to_numpy())]
+        pairs = np.unique((rows.astype(np.int64) * n_events + events)[keyed[rows]])
+        session, event = pairs // n_events, pairs % n_events
+        for one, candidate in candidates.items():
+            of_one = counts[one]
+            is_since = begins >= candidate.begin
+            since = is_since[session]
+            together = np.isin(session, session[event == n_known + one])
+            of_one.before += np.bincount(event[~since], minlength=n_events)
+            of_one.since += np.bincount(event[since], minlength=n_events)
+            of_one.together += np.bincount(event[together], minlength=n_events)
+            of_one.n_before += int((keyed & ~is_since).sum())
+            of_one.n_since += int((keyed & is_since).sum())
+    return counts
+
+
+def _replaced(counts: _Counts, new: int, usual: Bools) -> list[int]:
     """Events that a new one may take the place of: gone since it came, and as frequent before as it has been since."""
-    before, since, _, n_before, n_since = occurrences.around(new)
-    was, n_new = before[: len(usual)], since[new]
-    gone = usual & (was >= _SESSIONS) & (since[: len(usual)] <= _GONE * n_new)
-    ratio = (n_new / n_since) / np.maximum(was / max(n_before, 1), 1e-9)
+    was, is_now, n_new = counts.before[: len(usual)], counts.since[: len(usual)], counts.since[new]
+    gone = usual & (was >= _SESSIONS) & (is_now <= _GONE * n_new)
+    ratio = (n_new / counts.n_since) / np.maximum(was / max(counts.n_before, 1), 1e-9)
     alternatives: list[int] = np.flatnonzero(gone & (ratio <= _AS_OFTEN) & (ratio >= 1.0 / _AS_OFTEN)).tolist()
     return alternatives
 
 
-def _is_a_step(occurrences: _Occurrences, new: int, usual: Bools) -> bool:
+def _is_a_step(counts: _Counts, new: int, usual: Bools) -> bool:
     """Whether nearly all sessions have a new event since it came, or many do: those that have some usual event."""
-    before, since, together, _, n_since = occurrences.around(new)
-    n_new = since[new]
-    both = together[: len(usual)]
-    comes_with = usual & (before[: len(usual)] >= _SESSIONS)
-    comes_with &= (both >= _TOGETHER * n_new) & (both >= _TOGETHER * since[: len(usual)])
-    return bool(n_new >= _TOGETHER * n_since or (n_new >= _COMMON * n_since and comes_with.any()))
+    n_new, both = counts.since[new], counts.together[: len(usual)]
+    comes_with = usual & (counts.before[: len(usual)] >= _SESSIONS)
+    comes_with &= (both >= _TOGETHER * n_new) & (both >= _TOGETHER * counts.since[: len(usual)])
+    return bool(n_new >= _TOGETHER * counts.n_since or (n_new >= _COMMON * counts.n_since and comes_with.any()))
 
 
 def _alike(one: str, other: str) -> float:
@@ -247,42 +312,35 @@ def _alike(one: str, other: str) -> float:
     return len(words & others) / max(len(words | others), 1)
 
 
-def _apply(
-    changes: Sequence[_Change], records: pl.DataFrame, plain: Sessions, split: Callable[[pl.DataFrame], Sessions]
-) -> Sessions:
-    """Sessions in which these changes are usual, but for the first that has each."""
-    event_ids = records["event_id"].to_numpy().copy()
-    new = records[_NEW].fill_null(-1).to_numpy()
-    keys = records["session_key"]
-    is_first = {c.new: (keys == plain.table["session_key"][c.first]).fill_null(value=False).to_numpy() for c in changes}
-    for change in changes:
-        event_ids[(new == change.new) & ~is_first[change.new]] = change.event
-    sessions = split(records.with_columns(pl.Series("event_id", event_ids)))
-    of_event = sessions.records[_NEW].fill_null(-1).to_numpy()[sessions.rows]
-    skipped = np.zeros(len(of_event), dtype=np.bool_)
-    session = np.repeat(np.arange(len(sessions)), np.diff(sessions.starts))
-    for change in changes:
-        if change.event == UNKNOWN:
-            skipped |= (of_event == change.new) & (session != change.first) & (sessions.event_ids != END)
-    return sessions.without(skipped)
+def _normal_before(
+    parts: Iterable[pl.DataFrame],
+    nothing: TemplateChanges,
+    becomes: Iterable[int],
+    candidates: Mapping[int, _Candidate],
+    is_abnormal: Callable[[Sessions], Bools],
+) -> dict[int, float]:
+    """Share of the sessions before each change that look normal."""
+    judged = [(_begins(sessions), ~is_abnormal(sessions)) for sessions in map(nothing.sessions, parts)]
+    begins, normal = (np.concatenate(arrays) for arrays in zip(*judged, strict=True))
+    return {one: float(normal[begins < candidates[one].begin].mean()) for one in becomes}
 
 
-def _look_normal(change: _Change, normal: Bools, normal_before: Bools) -> bool:
-    """Whether the sessions with a change are as often normal, but for it, as those before it were, about."""
-    before = float(normal_before[: change.first].mean())
-    return float(normal[change.sessions].mean()) >= _LOOK_NORMAL * before
+def _normal_with(
+    parts: Iterable[pl.DataFrame], changes: TemplateChanges, is_abnormal: Callable[[Sessions], Bools]
+) -> dict[int, float]:
+    """Share of the sessions with each change, but the first one, that look normal but for it."""
+    n_with, n_normal = dict.fromkeys(changes.becomes, 0), dict.fromkeys(changes.becomes, 0)
+    for sessions in map(changes.sessions, parts):
+        normal, new = ~is_abnormal(sessions), changes.new_templates(sessions.records)
+        for one in changes.becomes:
+            rows = np.unique(sessions.records["row"].to_numpy()[new == one])
+            rows = rows[(sessions.table["session_key"][rows] != changes.told[one].session_key).to_numpy()]
+            n_with[one] += len(rows)
+            n_normal[one] += int(normal[rows].sum())
+    return {one: n_normal[one] / max(n_with[one], 1) for one in changes.becomes}
 
 
-def _described(
-    change: _Change, sessions: Sessions, texts: Sequence[str], vocabulary: EventVocabulary
-) -> TemplateChange:
-    first = sessions.records.filter((pl.col("row") == change.first) & (pl.col(_NEW) == change.new))
-    source, line = first.select("source", "line").row(0)
-    return TemplateChange(
-        template=texts[change.new],
-        replaces=None if change.event == UNKNOWN else vocabulary.template(change.event),
-        session_key=str(sessions.table["session_key"][change.first]),
-        n_sessions=len(change.sessions) + 1,
-        source=source,
-        line=line,
-    )
+def _told(candidate: _Candidate, becomes: int, vocabulary: EventVocabulary) -> TemplateChange:
+    key, source, line = candidate.first
+    replaces = None if becomes == UNKNOWN else vocabulary.template(becomes)
+    return TemplateChange(candidate.text, replaces, key, candidate.n_sessions, source, line)

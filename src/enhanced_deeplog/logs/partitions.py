@@ -1,0 +1,254 @@
+"""Records of any number, by the stream they belong to: in memory, and beyond that on disk.
+
+What belongs to one session lies in one partition, so that sessions can be made and judged a partition at a time: memory
+holds a partition, however long the input is.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from enhanced_deeplog.errors import InputError, OutputError
+from enhanced_deeplog.events import UNKNOWN, EventVocabulary
+from enhanced_deeplog.logs.corpus import event_ids_of, masked_bodies
+from enhanced_deeplog.logs.in_order import in_order
+from enhanced_deeplog.logs.records import LogRecords
+from enhanced_deeplog.logs.sessions import InputClock, Sessions
+from enhanced_deeplog.logs.templates import TemplateMiner
+
+__all__ = ["IN_MEMORY", "PartitionedRecords", "places_of", "read_partitions"]
+
+IN_MEMORY = 400_000  # records held before they are written to disk
+_N_PARTITIONS = 64
+_MAX_KNOWN = 1_000_000  # masked bodies whose event is remembered
+_MAX_UNMATCHED = 200_000  # distinct bodies kept that fit no template: what is more varied than that is nobody's deploy
+
+
+class Spool:
+    """Records by partition: held in memory, or, where they are many, in files that only this user can read.
+
+    Raises:
+        OutputError: While records are added, if the disk is full.
+    """
+
+    def __init__(self, *, by_key: bool, in_memory: int) -> None:
+        self._stream = pl.coalesce("session_key", "service") if by_key else pl.col("service")
+        self._in_memory, self._held, self._n_held = in_memory, list[pl.DataFrame](), 0
+        self._folder: tempfile.TemporaryDirectory[str] | None = None  # of mode 0700
+        self._n_files = 0
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Take some records; those of a partition come out in the order in which they were taken."""
+        self._held.append(frame)
+        self._n_held += frame.height
+        if self._n_held > self._in_memory:
+            self._write()
+
+    def close(self) -> None:
+        """Remove the files."""
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        """The records, one partition after another; all of them at once where no file was needed."""
+        if self._folder is None:
+            yield pl.concat(self._held)
+            return
+        if self._held:
+            self._write()
+        for partition in range(_N_PARTITIONS):
+            files = sorted(Path(self._folder.name).glob(f"{partition:02}-*"))
+            if files:
+                yield pl.concat([pl.read_ipc(file) for file in files])
+
+    def _write(self) -> None:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="enhanced-deeplog-")
+        held = pl.concat(self._held).with_columns((self._stream.hash() % _N_PARTITIONS).alias("partition"))
+        try:
+            for (partition,), part in held.partition_by("partition", as_dict=True, include_key=False).items():
+                name = f"{partition:02}-{self._n_files:06}"
+                part.write_ipc(Path(self._folder.name) / name, compression="lz4")
+        except (OSError, pl.exceptions.ComputeError) as error:  # Polars hides a full disk in a ComputeError
+            raise OutputError(
+                f"{self._folder.name}: expected room for records that memory should not hold, but: {error}. "
+                "Set TMPDIR to a place with room, or give fewer files at once."
+            ) from None
+        self._n_files += 1
+        self._held, self._n_held = [], 0
+
+
+@dataclass(frozen=True)
+class PartitionedRecords:
+    """A whole input; a context, which leaves no file behind.
+
+    Attributes:
+        spool: Its records: `RECORD_SCHEMA` without body and template; `event_id`; `body_id`, place in `unmatched` of
+            what fits no template, else null; `number` of the record in its source, and the latest time there by then.
+        clock: Of the whole input.
+        begins: First time of each source, ns; null where it has none.
+        unmatched: Distinct masked bodies that fit no template, and how many records have each. A template that a source
+            gives by its number is none of them: it does not say what it is.
+    """
+
+    spool: Spool
+    clock: InputClock
+    begins: Mapping[str, int | None]
+    unmatched: Mapping[str, int]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.spool.close()
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        """The records of one partition after another, in the order of the input, each with its `clock`."""
+        for frame in self.spool:
+            begins = pl.col("source").replace_strict(self.begins, return_dtype=pl.Int64)
+            frame = frame.with_columns(pl.coalesce("reached", begins))
+            if len(self.begins) > 1:
+                frame = frame.sort("reached", "source", nulls_last=False, maintain_order=True)
+            yield frame.with_columns(pl.col("reached" if self.clock.unit == "ns" else "number").alias("clock"))
+
+
+def read_partitions(
+    records: LogRecords,
+    miner: TemplateMiner,
+    vocabulary: EventVocabulary,
+    *,
+    by_key: bool,
+    in_memory: int = IN_MEMORY,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> PartitionedRecords:
+    """Read an input batch by batch, and find the event of each record.
+
+    Args:
+        records: The input.
+        miner: Masks the bodies and knows the templates; it doesn't learn here.
+        vocabulary: Numbers the templates.
+        by_key: Whether sessions are made by key.
+        in_memory: So many records are held at most; the others are on disk.
+        on_batch: Called with the number of records of each batch.
+
+    Raises:
+        InputError: If the input can't be read, or has no record.
+        OutputError: If there is no room on disk.
+    """
+    spool = Spool(by_key=by_key, in_memory=in_memory)
+    try:
+        return _read_into(spool, records, miner, vocabulary, on_batch)
+    except BaseException:
+        spool.close()
+        raise
+
+
+def _read_into(
+    spool: Spool,
+    records: LogRecords,
+    miner: TemplateMiner,
+    vocabulary: EventVocabulary,
+    on_batch: Callable[[int], None],
+) -> PartitionedRecords:
+    events: dict[str, int] = {}
+    unmatched, sources = _Unmatched(), dict[str, _SourceClock]()
+    any_key = False
+    for batch, masked, given in in_order(lambda batch: (batch, *masked_bodies(batch, miner)), records):
+        distinct = masked.unique(maintain_order=True).to_list()
+        if len(events) > _MAX_KNOWN:
+            events.clear()
+        events.update(event_ids_of([body for body in distinct if body not in events], given, miner, vocabulary))
+        ids = [events[body] for body in distinct]
+        new = [body for body, event in zip(distinct, ids, strict=True) if event == UNKNOWN and body not in given]
+        clock = sources.setdefault(batch["source"][0], _SourceClock())  # a batch comes from one source
+        spool.add(
+            batch.drop("body", "template").with_columns(
+                masked.replace_strict(distinct, ids, return_dtype=pl.Int64).alias("event_id"),
+                unmatched.number(masked, new),
+                *clock.read(batch["timestamp"]),
+            )
+        )
+        any_key = any_key or batch["session_key"].null_count() < batch.height
+        on_batch(batch.height)
+    if not sources:
+        names = ", ".join(source.path for source in records.sources)
+        raise InputError(f"Expected log records; {names} has none. Is it empty, or is --since/--until too narrow?")
+    begins = {name: clock.begin for name, clock in sources.items()}
+    if None in begins.values():
+        whole = InputClock("records", {name: clock.n_records - 1 for name, clock in sources.items()}, any_key=any_key)
+    else:
+        latest = max(clock.latest for clock in sources.values() if clock.latest is not None)
+        whole = InputClock("ns", dict.fromkeys(sources, latest), any_key=any_key)
+    return PartitionedRecords(spool, whole, begins, dict(zip(unmatched.ids, unmatched.n_records, strict=True)))
+
+
+@dataclass
+class _SourceClock:
+    """How far one source has been read.
+
+    Attributes:
+        n_records: So many records.
+        begin: First time, ns; None: there was none yet.
+        latest: Latest time, ns.
+    """
+
+    n_records: int = 0
+    begin: int | None = None
+    latest: int | None = None
+
+    def read(self, timestamps: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """`number` and `reached` of the next records, Int64 (N,)."""
+        times = timestamps.dt.epoch("ns")
+        if self.begin is None and times.null_count() < len(times):
+            self.begin = self.latest = int(times.drop_nulls()[0])
+            reached = times.cum_max().fill_null(strategy="forward")
+        else:
+            reached = pl.Series([self.latest], dtype=pl.Int64).append(times).cum_max().fill_null(strategy="forward")[1:]
+        self.latest = reached[-1]
+        first = self.n_records
+        self.n_records += len(times)
+        number = pl.int_range(first, self.n_records, dtype=pl.Int64, eager=True)
+        return number.alias("number"), reached.alias("reached")
+
+
+class _Unmatched:
+    """Distinct bodies that fit no template.
+
+    Attributes:
+        ids: A number for each of them.
+        n_records: How many records have each.
+    """
+
+    def __init__(self) -> None:
+        self.ids: dict[str, int] = {}
+        self.n_records: list[int] = []
+
+    def number(self, masked: pl.Series, new: list[str]) -> pl.Series:
+        """`body_id` of records whose body is one of `new`; null for all others, Int64 (N,)."""
+        if not new:
+            return pl.Series("body_id", [None], pl.Int64).new_from_index(0, len(masked))
+        for body in new:
+            if body not in self.ids and len(self.ids) < _MAX_UNMATCHED:
+                self.ids[body] = len(self.ids)
+                self.n_records.append(0)
+        kept = [body for body in new if body in self.ids]
+        body_ids = masked.replace_strict(kept, [self.ids[b] for b in kept], default=None, return_dtype=pl.Int64)
+        for one, n in body_ids.drop_nulls().value_counts().iter_rows():
+            self.n_records[one] += n
+        return body_ids.alias("body_id")
+
+
+def places_of(sessions: Sessions, rows: npt.NDArray[np.int64]) -> list[tuple[int, str, int, int]]:
+    """What some of the sessions of a partition are sorted by to be in the order in which those of the input begin."""
+    table = sessions.table[rows]  # the parts of a session follow one another
+    firsts = sessions.records[(table["first"] - table["context"]).to_numpy()]
+    place = firsts.select(pl.col("reached").fill_null(-(2**63)), "source", "number")
+    return place.hstack(table.select("part")).rows()

@@ -1,0 +1,144 @@
+"""A log that memory doesn't hold is judged as one that it holds."""
+
+from __future__ import annotations
+
+import random
+import stat
+import tempfile
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from enhanced_deeplog import EnhancedDeepLog, LogRecords, read_records
+from enhanced_deeplog.errors import OutputError
+from enhanced_deeplog.events import EventVocabulary
+from enhanced_deeplog.logs import partitions
+from enhanced_deeplog.logs.corpus import event_ids_of, read_corpus
+from enhanced_deeplog.logs.partitions import read_partitions
+from enhanced_deeplog.logs.session_rules import SessionRules
+from enhanced_deeplog.logs.sessions import Sessions, sessions_of, split_into_sessions
+from enhanced_deeplog.logs.templates import TemplateMiner
+
+START = datetime(2026, 1, 1)
+MINER = TemplateMiner()
+MINER.learn(["opened", "closed", "moved"])
+VOCABULARY = EventVocabulary.of(template.text for template in MINER.templates)
+
+# (key or none, seconds since the line before or no time at all, what happened)
+lines_of_a_file = st.lists(
+    st.tuples(
+        st.sampled_from(["req-1", "req-2", "req-3", "req-4", "req-5", ""]),
+        st.one_of(st.integers(-3, 400), st.none()),
+        st.sampled_from(["opened", "closed", "moved", "lost"]),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+def text_of(lines: list[tuple[str, int | None, str]]) -> str:
+    time, written = START, []
+    for key, seconds, body in lines:
+        time += timedelta(seconds=seconds or 0)
+        stamp = f"{time:%Y-%m-%d %H:%M:%S}" if seconds is not None else ""
+        written.append(f"{stamp}|{key}|{body}\n")
+    return "".join(written)
+
+
+def told(sessions: Sessions) -> list[tuple[object, ...]]:
+    """All that matters of each session."""
+    texts = sessions.records["text"]
+    return [
+        (
+            *(row[name] for name in ("session_key", "source", "service", "part", "keyed", "ended", "state", "context")),
+            sessions.sequence(i).tolist(),
+            texts[row["first"] : row["first"] + row["n_records"]].to_list(),
+        )
+        for i, row in enumerate(sessions.table.iter_rows(named=True))
+    ]
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(lines_of_a_file, min_size=1, max_size=3),
+    st.sampled_from(["key", "idle_gap", "count"]),
+    st.integers(1, 30),
+    st.booleans(),
+)
+def test_sessions_of_partitions_are_the_sessions_of_the_whole(
+    files: list[list[tuple[str, int | None, str]]], by: str, in_memory: int, timed: bool
+) -> None:
+    if by == "idle_gap" or timed:
+        files = [[(key, seconds or 0, body) for key, seconds, body in lines] for lines in files]
+    rules = SessionRules(by=by, idle_gap_s=60.0, n_records=3, max_records=4)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as folder:
+        for i, lines in enumerate(files):
+            Path(folder, f"{i}.log").write_text(text_of(lines))
+        records = read_records(f"{folder}/*.log", format="<Timestamp>|<SessionKey>|<Content>", batch_size=5)
+        corpus = read_corpus(records, MINER)
+        ids = event_ids_of(corpus.bodies, corpus.given, MINER, VOCABULARY)
+        whole = split_into_sessions(corpus.with_event_ids(ids), rules, {})
+        with read_partitions(records, MINER, VOCABULARY, by_key=by == "key", in_memory=in_memory) as read:
+            parts = [sessions_of(part, read.clock, rules, {}) for part in read]
+    found = [
+        one
+        for sessions in parts
+        for one in zip(partitions.places_of(sessions, np.arange(len(sessions))), told(sessions), strict=True)
+    ]
+    assert [one for _, one in sorted(found, key=lambda one: one[0])] == told(whole)
+
+
+def test_findings_are_the_same_and_in_the_same_order_however_much_memory_holds(
+    fitted: EnhancedDeepLog, mixed_lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = LogRecords.from_lines(mixed_lines, format="sequences", batch_size=100)
+    whole = fitted.classify(records, every_session=True)
+    monkeypatch.setattr(EnhancedDeepLog._read, "__kwdefaults__", {"in_memory": 300})
+    assert fitted.classify(records, every_session=True) == whole
+    assert [finding.first_line for finding in whole] == sorted(finding.first_line for finding in whole)
+    key = whole[-1].session_key
+    assert fitted.explain(records, key)[0].score == whole[-1].score
+
+
+def spooled(n_lines: int) -> partitions.PartitionedRecords:
+    lines = [f"{START + timedelta(seconds=i):%Y-%m-%d %H:%M:%S}|req-{i % 50}|opened" for i in range(n_lines)]
+    records = LogRecords.from_lines(lines, format="<Timestamp>|<SessionKey>|<Content>", batch_size=100)
+    return read_partitions(records, MINER, VOCABULARY, by_key=True, in_memory=200)
+
+
+def test_what_is_on_disk_only_this_user_can_read_and_goes_when_it_is_no_longer_needed() -> None:
+    with spooled(1000) as read:
+        folder = Path(read.spool._folder.name)  # type: ignore[union-attr]
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert list(folder.iterdir())
+        assert sum(part.height for part in read) == 1000
+        assert sum(part.height for part in read) == 1000  # again
+    assert not folder.exists()
+
+
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_args: object, **_options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pl.DataFrame, "write_ipc", full)
+    with pytest.raises(OutputError, match=r"expected room for records .* No space left on device.* TMPDIR"):
+        spooled(1000)
+
+
+def test_bodies_that_fit_no_template_are_counted_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(0)
+    words = list({"".join(rng.choices("abcdefg", k=6)): None for _ in range(100)})
+    lines = [f"2026-01-01 00:00:00|req-1|{word}" for word in words * 3]
+    records = LogRecords.from_lines(lines, format="<Timestamp>|<SessionKey>|<Content>", batch_size=70)
+    read = read_partitions(records, MINER, VOCABULARY, by_key=True)
+    assert read.unmatched == dict.fromkeys(words, 3)
+    monkeypatch.setattr(partitions, "_MAX_UNMATCHED", 10)
+    read = read_partitions(records, MINER, VOCABULARY, by_key=True)
+    assert list(read.unmatched) == words[:10]
+    (part,) = read
+    assert part["body_id"].null_count() == len(lines) - sum(read.unmatched.values())
