@@ -18,7 +18,14 @@ from enhanced_deeplog.events import END, UNKNOWN
 from enhanced_deeplog.learning import scoring
 from enhanced_deeplog.learning.classifier import EnhancedDeepLogModel
 from enhanced_deeplog.learning.next_event import BaseDeepLogModel, export_onnx
-from enhanced_deeplog.learning.scoring import OnnxNetwork, expected_events, score_windows, softmax
+from enhanced_deeplog.learning.scoring import (
+    OnnxNetwork,
+    SeenWindows,
+    WindowScores,
+    expected_events,
+    score_windows,
+    softmax,
+)
 
 V, W, D = 12, 10, 7
 LEARNING = LearningConfig(hidden_size=32, embedding_size=8)
@@ -175,3 +182,47 @@ def test_a_higher_temperature_makes_less_sure() -> None:
 def test_what_is_no_network_is_refused() -> None:
     with pytest.raises(BundleError, match="Expected an ONNX network; ONNX Runtime refuses it: "):
         OnnxNetwork(b"none").run(windows=WINDOWS[:1])
+
+
+# --- What was seen of late is not scored again ------------------------------------------------------------------
+
+
+def scores_of(windows: np.ndarray, nexts: np.ndarray) -> WindowScores:
+    """Scores that tell which pair they are of."""
+    told = windows @ 7 ** np.arange(windows.shape[1]) + nexts / 100
+    return WindowScores(told, nexts * 3, np.column_stack([told, nexts]).astype(np.float32))
+
+
+def distinct_pairs(n: int, n_events: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    pairs = rng.permutation(np.unique(rng.integers(0, n_events, (n, 4)), axis=0))
+    return pairs[:, :3], pairs[:, 3]
+
+
+@pytest.mark.parametrize("most", [1, 50, 10_000])
+def test_remembered_scores_are_the_scores(most: int) -> None:
+    seen, rng = SeenWindows(most), np.random.default_rng(0)
+    for n in (30, 0, 100, 3, 100, 200):
+        windows, nexts = distinct_pairs(n, 4, rng)
+        found, wanted = seen.score(scores_of, windows, nexts), scores_of(windows, nexts)
+        for name in ("surprise", "rank", "hidden_state"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+
+
+def test_only_what_is_not_remembered_is_scored_and_no_more_is_remembered_than_allowed() -> None:
+    asked: list[int] = []
+
+    def score(windows: np.ndarray, nexts: np.ndarray) -> WindowScores:
+        asked.append(len(nexts))
+        return scores_of(windows, nexts)
+
+    seen = SeenWindows(most=100)
+    windows, nexts = distinct_pairs(2000, 9, np.random.default_rng(0))
+    seen.score(score, windows[:60], nexts[:60])
+    seen.score(score, windows[30:90], nexts[30:90])
+    assert asked == [60, 30]
+    for i in range(100, 1500, 40):
+        seen.score(score, windows[i : i + 40], nexts[i : i + 40])
+        assert sum(len(kept) for kept, _ in seen._kept) <= 2 * (100 + 40)
+    asked.clear()
+    seen.score(score, windows[:60], nexts[:60])  # long ago
+    assert asked == [60]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from enhanced_deeplog.events import PADDING, UNKNOWN
 from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.learning.pauses import UsualPauses
-from enhanced_deeplog.learning.scoring import OnnxNetwork, WindowScores, score_windows
+from enhanced_deeplog.learning.scoring import OnnxNetwork, SeenWindows, WindowScores, score_windows
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.logs.windows import distinct_windows, session_windows
 
@@ -30,6 +31,7 @@ class BaseScorer:
         smoothing: See `score_windows`.
         window_size: W.
         usual_pauses: How long steps usually take; None: pauses are not judged.
+        seen: Scores of windows seen before; None: they are not remembered.
     """
 
     network: OnnxNetwork
@@ -37,6 +39,7 @@ class BaseScorer:
     smoothing: float
     window_size: int
     usual_pauses: UsualPauses | None = None
+    seen: SeenWindows | None = None
 
     def windows(self, sessions: Sessions) -> Int64s:
         """The window before each event, as the network reads it, int64 (M, W)."""
@@ -54,6 +57,10 @@ class BaseScorer:
         """The same, scoring on so many threads."""
         return replace(self, network=replace(self.network, threads=threads))
 
+    def remembering(self) -> BaseScorer:
+        """The same, that scores again only what it hasn't seen of late."""
+        return replace(self, seen=SeenWindows())
+
     def as_known(self, event_ids: Int64s) -> Int64s:
         """Event ids with UNKNOWN in place of what the network never saw."""
         return np.where(self.known[event_ids], event_ids, UNKNOWN)
@@ -62,7 +69,9 @@ class BaseScorer:
         """Judge every event of every session once; the network sees each distinct window once."""
         next_events = self.as_known(sessions.event_ids)
         pairs = distinct_windows(self.windows(sessions), next_events)
-        scores = score_windows(self.network, pairs.windows, pairs.next_events, smoothing=self.smoothing)
+        score = partial(score_windows, self.network, smoothing=self.smoothing)
+        ask = score if self.seen is None else partial(self.seen.score, score)
+        scores = ask(pairs.windows, pairs.next_events)
         scored = _scored(sessions, scores, pairs.inverse, ~self.known[sessions.event_ids], len(self.known))
         if self.usual_pauses is None:
             return scored

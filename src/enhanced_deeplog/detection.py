@@ -205,6 +205,11 @@ class Detection:
         others = {size: scorer.score(sessions).surprise for size, scorer in self.by_size.items()}
         return replace(self.scorer.score(sessions), by_size=others)
 
+    def remembering(self) -> Detection:
+        """The same for many sessions a part at a time: windows that come again are not scored again."""
+        by_size = {size: scorer.remembering() for size, scorer in self.by_size.items()}
+        return replace(self, scorer=self.scorer.remembering(), by_size=by_size)
+
     def with_threads(self, threads: int) -> Detection:
         """The same, scoring on so many threads."""
         by_size = {size: scorer.with_threads(threads) for size, scorer in self.by_size.items()}

@@ -13,7 +13,7 @@ import polars as pl
 
 from enhanced_deeplog.config import Config
 from enhanced_deeplog.cross_fit import Progress
-from enhanced_deeplog.detection import GIVEN_AS_NORMAL, fit_detection
+from enhanced_deeplog.detection import GIVEN_AS_NORMAL, Detection, fit_detection
 from enhanced_deeplog.discovery import fit_kinds
 from enhanced_deeplog.errors import SessionError, UsageError
 from enhanced_deeplog.events import EventVocabulary
@@ -137,11 +137,13 @@ class EnhancedDeepLog:
             InputError: If the logs can't be read, or have none of the session keys that `fit` used.
         """
         found: list[tuple[tuple[int, str, int, int], Finding]] = []
+        self._check_fitted()
+        detection = self.detection.with_threads(workers).remembering()
         with self._read(records) as read:
-            changes = self._changes(read, workers=workers)
+            changes = self._changes(read, detection)
             on_changes(tuple(changes.told.values()))
             for sessions in map(changes.sessions, read):
-                verdicts = self.judge(sessions, workers=workers)
+                verdicts = self._judge(sessions, detection)
                 wanted = np.arange(len(sessions)) if every_session else np.flatnonzero(verdicts.classes != NORMAL)
                 findings = session_findings(self, sessions, verdicts, wanted, source_name=source_name)
                 found += zip(places_of(sessions, wanted), findings, strict=True)
@@ -162,7 +164,7 @@ class EnhancedDeepLog:
         """
         others: list[str] = []
         with self._read(records) as read:
-            changes = self._changes(read)
+            changes = self._changes(read, self.detection)
             on_changes(tuple(changes.told.values()))
             for sessions in map(changes.sessions, read):
                 wanted = np.flatnonzero((sessions.table["session_key"] == session_key).to_numpy())
@@ -217,14 +219,13 @@ class EnhancedDeepLog:
         """
         self._check_fitted()
         with self._read(records, in_memory=_ANY_NUMBER) as read:
-            (sessions,) = map(self._changes(read).sessions, read)
+            (sessions,) = map(self._changes(read, self.detection).sessions, read)
             return sessions
 
     def judge(self, sessions: Sessions, *, workers: int = 1) -> Verdicts:
         """What is decided about each session, as columns: what `classify` makes findings of."""
         self._check_fitted()
-        scored = self.detection.with_threads(workers).look_at(sessions)
-        return self.kinds.judge(scored, self.detection, self.config)
+        return self._judge(sessions, self.detection.with_threads(workers))
 
     @property
     def classes(self) -> tuple[AnomalyClass, ...]:
@@ -286,7 +287,10 @@ class EnhancedDeepLog:
         self._check_keys(records, any_key=read.clock.any_key)
         return read
 
-    def _changes(self, read: PartitionedRecords, *, workers: int = 1) -> TemplateChanges:
+    def _judge(self, sessions: Sessions, detection: Detection) -> Verdicts:
+        return self.kinds.judge(detection.look_at(sessions), detection, self.config)
+
+    def _changes(self, read: PartitionedRecords, detection: Detection) -> TemplateChanges:
         """What a deploy has changed in the midst of these logs, and how sessions are made all the same."""
         return find_changes(
             read,
@@ -295,7 +299,7 @@ class EnhancedDeepLog:
             miner_of(self.config.templates),
             usual=self.detection.scorer.known,
             split=lambda part: sessions_of(part, read.clock, self.session_rules, self.pause_limits),
-            is_abnormal=lambda sessions: self.judge(sessions, workers=workers).classes != NORMAL,
+            is_abnormal=lambda sessions: self._judge(sessions, detection).classes != NORMAL,
         )
 
     def _sessions(self, corpus: Corpus, *, learn_pauses: bool = False) -> Sessions:

@@ -6,8 +6,9 @@ any number of threads, so a threshold can't flip.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import onnxruntime
 from enhanced_deeplog.errors import BundleError
 from enhanced_deeplog.events import UNKNOWN
 
-__all__ = ["OnnxNetwork", "WindowScores", "expected_events", "score_windows", "softmax"]
+__all__ = ["OnnxNetwork", "SeenWindows", "WindowScores", "expected_events", "score_windows", "softmax"]
 
 Int64s = npt.NDArray[np.int64]
 Float32s = npt.NDArray[np.float32]
@@ -83,6 +84,68 @@ class WindowScores:
     surprise: Float64s
     rank: Int64s
     hidden_state: Float32s
+
+    def take(self, rows: npt.NDArray[Any]) -> WindowScores:
+        """Some of them, in another order."""
+        return WindowScores(self.surprise[rows], self.rank[rows], self.hidden_state[rows])
+
+    def and_then(self, others: WindowScores) -> WindowScores:
+        """These and others."""
+        return WindowScores(
+            np.concatenate([self.surprise, others.surprise]),
+            np.concatenate([self.rank, others.rank]),
+            np.concatenate([self.hidden_state, others.hidden_state]),
+        )
+
+
+class SeenWindows:
+    """Scores of the windows seen last, so that what comes again is not scored again.
+
+    What was asked for since the last clearing is kept, and what was kept then, until it is cleared the next time.
+
+    Args:
+        most: Pairs of window and next event after which it is cleared.
+    """
+
+    def __init__(self, most: int = 100_000) -> None:
+        self._most = most
+        self._kept: list[tuple[npt.NDArray[np.void], WindowScores]] = []  # since the last clearing; at it; keys sorted
+
+    def score(self, score: Callable[[Int64s, Int64s], WindowScores], windows: Int64s, nexts: Int64s) -> WindowScores:
+        """Scores of distinct pairs, asking only for those of which none are kept.
+
+        Args:
+            score: Scores pairs: the same of the same pair, whatever the others are.
+            windows: int64 (N, W).
+            nexts: Next events, int64 (N,).
+        """
+        keys = np.ascontiguousarray(np.column_stack([windows, nexts]).astype(">i4"))
+        keys = keys.view(np.dtype((np.void, keys.shape[1] * 4))).ravel()
+        left = np.arange(len(keys))
+        order: list[Int64s] = []
+        parts: list[WindowScores] = []
+        for kept, scores in self._kept:
+            place = np.minimum(np.searchsorted(kept, keys[left]), len(kept) - 1)
+            hit = kept[place] == keys[left]
+            order.append(left[hit])
+            parts.append(scores.take(place[hit]))
+            left = left[~hit]
+        if len(left) or not parts:
+            order.append(left)
+            parts.append(score(windows[left], nexts[left]))
+        found = reduce(WindowScores.and_then, parts).take(np.argsort(np.concatenate(order)))
+        self._keep(keys, found)
+        return found
+
+    def _keep(self, keys: npt.NDArray[np.void], found: WindowScores) -> None:
+        if not len(keys):
+            return
+        recent = self._kept[:1] if len(self._kept) and len(self._kept[0][0]) < self._most else []
+        older = self._kept[1:2] if recent else self._kept[:1]
+        if recent:
+            keys, found = np.concatenate([recent[0][0], keys]), recent[0][1].and_then(found)
+        keys, first = np.unique(keys, return_index=True)
+        self._kept = [(keys, found.take(first)), *older]
 
 
 def score_windows(network: OnnxNetwork, windows: Int64s, next_events: Int64s, *, smoothing: float) -> WindowScores:

@@ -26,7 +26,7 @@ from enhanced_deeplog.logs.templates import TemplateMiner
 
 __all__ = ["IN_MEMORY", "PartitionedRecords", "places_of", "read_partitions"]
 
-IN_MEMORY = 400_000  # records held before they are written to disk
+IN_MEMORY = 200_000  # records held before they are written to disk
 _N_PARTITIONS = 64
 _MAX_KNOWN = 1_000_000  # masked bodies whose event is remembered
 _MAX_UNMATCHED = 200_000  # distinct bodies kept that fit no template: what is more varied than that is nobody's deploy
@@ -58,16 +58,24 @@ class Spool:
             self._folder.cleanup()
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
-        """The records, one partition after another; all of them at once where no file was needed."""
+        """The records, some partitions after others; all of them at once where no file was needed."""
         if self._folder is None:
             yield pl.concat(self._held)
             return
         if self._held:
             self._write()
+        together: list[pl.DataFrame] = []  # several, where they are small: fewer parts take less time
+        n_records = 0
         for partition in range(_N_PARTITIONS):
             files = sorted(Path(self._folder.name).glob(f"{partition:02}-*"))
-            if files:
-                yield pl.concat([pl.read_ipc(file) for file in files])
+            records = [pl.read_ipc(file) for file in files]
+            n_more = sum(frame.height for frame in records)
+            if together and records and n_records + n_more > self._in_memory:
+                yield pl.concat(together)
+                together, n_records = [], 0
+            together += records
+            n_records += n_more
+        yield pl.concat(together)
 
     def _write(self) -> None:
         if self._folder is None:
