@@ -23,7 +23,7 @@ from enhanced_deeplog.logs.masks import DEFAULT_MASKS, WILDCARD, Mask, mask_bodi
 __all__ = ["Template", "TemplateMiner", "parameters"]
 
 MAX_TOKENS = 128  # what follows is one last token, so that a body of nothing but short words costs no more
-_WORTH_A_REGEX = 30  # bodies of one template: compiling it takes as long as some tens of bodies
+_WORTH_A_REGEX = 200  # bodies of one template: setting one up takes as long as so many bodies one by one
 _FIRST_TOKEN = 2  # times min_values make a first token vary: mostly it says what happened (so Drain assumes)
 _FORMAT = 1  # of the JSON
 
@@ -261,32 +261,40 @@ def parameters(bodies: pl.Series, templates: pl.Series) -> pl.Series:
         >>> parameters(bodies, pl.Series(["ask <*> to delete <*>"])).to_list()
         [['10.0.0.7:1', 'blk_1 blk_2']]
     """
-    frame = pl.DataFrame({"body": normalise_bodies(bodies), "template": templates.cast(pl.String)})
-    parts = frame.with_row_index("row").partition_by("template", maintain_order=True)
-    values = [_values(part["body"], part["template"][0]) for part in parts]
-    rows = pl.concat([part["row"] for part in parts]) if parts else pl.Series("row", [], pl.UInt32)
-    return pl.concat([_NO_VALUES, *values]).gather(rows.arg_sort()).alias("parameters")
+    frame = pl.DataFrame({"body": normalise_bodies(bodies), "template": templates.cast(pl.String)}).with_row_index(
+        "row"
+    )
+    has_many = pl.len().over("template") >= _WORTH_A_REGEX
+    few, many = frame.filter(~has_many), frame.filter(has_many).partition_by("template", maintain_order=True)
+    rows = pl.concat([few["row"], *(part["row"] for part in many)])
+    values = [_values_one_by_one(few["body"], few["template"])]
+    values += [_values_at_once(part["body"], part["template"][0]) for part in many]
+    return pl.concat(values).gather(rows.arg_sort()).alias("parameters")
 
 
-_NO_VALUES = pl.Series([], dtype=pl.List(pl.String))
-
-
-def _values(bodies: pl.Series, template: str | None) -> pl.Series:
+def _values_at_once(bodies: pl.Series, template: str | None) -> pl.Series:
     """The values of bodies of one template, List(String) (N,)."""
     literals = (template or "").split(WILDCARD)
     if len(literals) == 1:
         return _lists([[]] * len(bodies))
-    if len(bodies) >= _WORTH_A_REGEX:
-        # Values rarely hold blanks. Where there are none, what is found is the same without them, in half the time.
-        values = _captured(bodies, literals, "([^ ]+?)")
-        fits = values.list.len() > 0
-        rest, left = _captured(bodies.filter(~fits), literals, "(.+?)"), (~fits).arg_true()
-        return pl.concat([values.filter(fits), rest]).gather(fits.arg_true().append(left).arg_sort())
-    found = [_leftmost(body, literals) for body in bodies]
-    failed = [i for i, values in enumerate(found) if values is None]
-    for i, values in zip(failed, _captured(bodies[failed], literals, "(.+?)"), strict=True):
-        found[i] = values.to_list()
-    return _lists([values or [] for values in found])
+    # Values rarely hold blanks. Where there are none, what is found is the same without them, in half the time.
+    values = _captured(bodies, literals, "([^ ]+?)")
+    fits = values.list.len() > 0
+    rest, left = _captured(bodies.filter(~fits), literals, "(.+?)"), (~fits).arg_true()
+    return pl.concat([values.filter(fits), rest]).gather(fits.arg_true().append(left).arg_sort())
+
+
+def _values_one_by_one(bodies: pl.Series, templates: pl.Series) -> pl.Series:
+    """The same for bodies of many templates, for each of which a regular expression would take longer to compile."""
+    literals_of: dict[str | None, list[str]] = {t: (t or "").split(WILDCARD) for t in templates.unique()}
+    found: list[list[str]] = []
+    for body, template in zip(bodies, templates, strict=True):
+        literals = literals_of[template]
+        values = _leftmost(body, literals) if len(literals) > 1 else []
+        if values is None:
+            values = _captured(pl.Series([body]), literals, "(.+?)")[0].to_list()
+        found.append(values)
+    return _lists(found)
 
 
 def _captured(bodies: pl.Series, literals: list[str], group: str) -> pl.Series:
