@@ -91,13 +91,14 @@ def ablation(rows: Sequence[Row]) -> str:
         by_option = {option: {r["seed"]: r for r in of_protocol if r["option"] == option} for option in options(rows)}
         as_it_is = next(iter(by_option.values()))
         lines = []
+        columns = {c: head for c, head in ABLATION_COLUMNS.items() if mean_of(of_protocol, c)}
         for option, by_seed in by_option.items():
             if not by_seed:
                 continue
             change = [by_seed[seed]["ari"] - as_it_is[seed]["ari"] for seed in by_seed]
             spread = f"{min(change):+.3f} ... {max(change):+.3f}" if by_seed is not as_it_is else ""
-            lines.append((option, *(mean_of(by_seed.values(), column) for column in ABLATION_COLUMNS), spread))
-        head = ("option", *ABLATION_COLUMNS.values(), "change of ARI")
+            lines.append((option, *(mean_of(by_seed.values(), column) for column in columns), spread))
+        head = ("option", *columns.values(), "change of ARI")
         parts.append(f"`{protocol}`, mean of {len(as_it_is)} seeds:\n\n{table(head, lines)}")
     return "\n\n".join(parts)
 

@@ -86,16 +86,14 @@ def run(command: list[str], log: Path | None = None, cache: str = "warm") -> dic
     if log is not None and cache == "cold":
         with log.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    begin = time.perf_counter()
-    process = subprocess.Popen([*EDL, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    _, complaint = process.communicate()
-    wall = time.perf_counter() - begin
-    if process.returncode:
-        sys.exit(f"{' '.join(command)}: {complaint.decode()}")
-    # The largest of all children so far; those of one kind are run from short logs to long ones.
-    import resource
-
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with tempfile.TemporaryFile() as said:
+        begin = time.perf_counter()
+        process = subprocess.Popen([*EDL, *command], stdout=subprocess.DEVNULL, stderr=said)
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - begin
+        if status:
+            said.seek(0)
+            sys.exit(f"{' '.join(command)}: {said.read().decode()}")
     return {"wall_s": round(wall, 3), "peak_mib": round(used.ru_maxrss / 1024)}
 
 
