@@ -3,6 +3,7 @@
 PYTHON ?= python3
 DATA ?= ../shared/data
 SEEDS ?= 5
+LINES ?= 200000 2000000
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -22,7 +23,7 @@ help:
 	@echo "make demo    run the whole method on a simulated service with known faults; leaves demo-output/"
 	@echo "make test    every check: style, types, layers of imports, tests, doctests"
 	@echo "make lint    style, types and layers only"
-	@echo "make bench   measure detection, kinds and parsing; rows go to benchmarks/results/ (DATA=$(DATA) SEEDS=$(SEEDS))"
+	@echo "make bench   measure speed, detection, kinds, parsing; rows go to benchmarks/results/ (DATA=$(DATA) SEEDS=$(SEEDS) LINES=...)"
 	@echo "make clean   remove .venv, caches and demo-output"
 
 demo: $(STAMP)
@@ -39,6 +40,7 @@ test: lint
 
 bench: $(STAMP)
 	@test -d "$(DATA)/hdfs" || echo "No $(DATA)/hdfs: only what the project makes itself is measured. DATA=DIR says where the logs are."
+	$(BIN)/python benchmarks/throughput.py --data "$(DATA)" --lines $(LINES)
 	$(BIN)/enhanced-deeplog evaluate $(PROTOCOLS) --data "$(DATA)" --seeds $(SEEDS) --output benchmarks/results/evaluation.jsonl
 
 clean:
