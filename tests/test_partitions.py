@@ -93,6 +93,19 @@ def test_sessions_of_partitions_are_the_sessions_of_the_whole(
     assert [one for _, one in sorted(found, key=lambda one: one[0])] == told(whole)
 
 
+def test_services_whose_origins_read_the_same_are_two_streams_in_memory_and_on_disk() -> None:
+    lines = [
+        f'{{"time": "2026-01-01T00:00:{i:02}Z", "{"service" if i % 2 else "host"}": "web", "msg": "opened"}}'
+        for i in range(20)
+    ]
+    records = LogRecords.from_lines(lines, format="jsonl", batch_size=4)
+    rules = SessionRules(by="idle_gap")
+    for in_memory in (1000, 2):
+        with read_partitions(records, MINER, VOCABULARY, by_key=False, in_memory=in_memory) as read:
+            parts = [sessions_of(part, read.clock, rules, {}) for part in read]
+        assert [n for sessions in parts for n in sessions.table["n_records"]] == [10, 10]
+
+
 def test_findings_are_the_same_and_in_the_same_order_however_much_memory_holds(
     fitted: EnhancedDeepLog, mixed_lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +140,12 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pl.DataFrame, "write_ipc", full)
     with pytest.raises(OutputError, match=r"expected room for records .* No space left on device.* TMPDIR"):
+        spooled(1000)
+
+
+def test_a_place_for_files_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(OutputError, match=r"/nowhere: expected room for records .* TMPDIR"):
         spooled(1000)
 
 

@@ -511,3 +511,9 @@ def test_a_real_log_is_read_in_its_format(path, name, n_records, n_unfit):
     n = sum(len(batch) for batch in records)
     source = records.sources[0]
     assert (source.format, n, source.n_unfit_lines) == (name, n_records, n_unfit)
+
+
+@pytest.mark.parametrize("lines", [["", "  "], ["", "2026-01-01 00:00:00 up", " "]])
+def test_blank_lines_have_no_time_and_need_none(lines: list[str]) -> None:
+    found = [batch["text"].to_list() for batch in LogRecords.from_lines(lines, since="2020-01-01", batch_size=1)]
+    assert found == [[line] for line in lines if line.strip()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from enhanced_deeplog.cli import app
 from enhanced_deeplog.events import END, UNKNOWN, EventVocabulary
 from enhanced_deeplog.logs.partitions import read_partitions
 from enhanced_deeplog.logs.session_rules import SessionRules
-from enhanced_deeplog.logs.sessions import Sessions, sessions_of
+from enhanced_deeplog.logs.sessions import PauseLimits, Sessions, sessions_of
 from enhanced_deeplog.logs.severity import may_fail
 from enhanced_deeplog.logs.template_changes import TemplateChange, find_changes
 from enhanced_deeplog.logs.templates import TemplateMiner
@@ -60,7 +61,9 @@ VOCABULARY = EventVocabulary.of(template.text for template in LEARNT.templates)
 CLOSED_EVENT = VOCABULARY.event_ids[f"[<*>] {CLOSED}"]
 
 
-def followed(lines: list[str], *, in_memory: int = 10_000) -> tuple[Sessions, list[TemplateChange]]:
+def followed(
+    lines: list[str], *, in_memory: int = 10_000, limits: PauseLimits | None = None
+) -> tuple[Sessions, list[TemplateChange]]:
     records = LogRecords.from_lines(lines, session_key=r"req-\d+")
     with read_partitions(records, LEARNT, VOCABULARY, by_key=True, in_memory=in_memory) as read:
         changes = find_changes(
@@ -69,7 +72,7 @@ def followed(lines: list[str], *, in_memory: int = 10_000) -> tuple[Sessions, li
             VOCABULARY,
             TemplateMiner(),
             usual=np.ones(len(VOCABULARY), dtype=np.bool_),
-            split=lambda part: sessions_of(part, read.clock, SessionRules(), {}),
+            split=lambda part: sessions_of(part, read.clock, SessionRules(), {"ns": limits} if limits else {}),
             is_abnormal=has_something_new,
         )
         return changes.sessions(pl.concat(read).sort("number")), list(changes.told.values())
@@ -153,6 +156,23 @@ def test_what_has_changed_does_not_depend_on_how_many_records_memory_holds() -> 
     assert sessions.event_ids.tolist() == spilled.event_ids.tolist()
 
 
+def test_of_sessions_that_begin_at_once_the_first_line_is_the_first() -> None:
+    log = log_of(60, 60, lambda _: [OPENED, REWORDED, CLOSED])
+    at_once = [line[:14] + f"{i // 30:02}:00" + line[19:] for i, line in enumerate(log)]
+    (_, (change,)), (_, (as_well,)) = followed(at_once), followed(at_once, in_memory=20)
+    assert change == as_well
+    assert change.session_key == "req-0060"
+
+
+def test_a_key_that_comes_again_and_again_is_many_sessions() -> None:
+    log = log_of(100, 100, lambda _: [OPENED, REWORDED, CLOSED])
+    again = [re.sub(r"req-(\d+)", lambda key: f"req-{int(key[1]) % 4}", line) for line in log]
+    sessions, (change,) = followed(again, limits=PauseLimits("ns", np.full(len(VOCABULARY), 10**9), 2 * 10**9))
+    assert len(sessions) == 200
+    assert change.n_sessions == 100
+    assert (sessions.event_ids == UNKNOWN).sum() == 1
+
+
 def test_nothing_new_is_nothing_changed() -> None:
     sessions, changes = followed(log_of(30, 30, usual))
     assert (len(sessions), changes) == (60, [])
@@ -187,6 +207,11 @@ def test_events_that_are_left_out_leave_the_time_they_took() -> None:
     assert (texts_of(left, 0), texts_of(left, 1)) == ([OPENED, CLOSED], list(USUAL))
     assert left.pauses.tolist()[1] == 2.0
     assert left.rows.tolist() == [0, 2, 3, 4, 5]
+
+
+def test_what_is_left_out_at_the_very_end_leaves_no_time_behind() -> None:
+    sessions, _ = followed(log_of(1, 0, usual))
+    assert sessions.without(np.array([False, False, True])).pauses.tolist()[1:] == [1.0]
 
 
 def test_a_session_of_nothing_else_keeps_its_events() -> None:
@@ -232,5 +257,5 @@ def test_classify_says_which_templates_have_changed(model: EnhancedDeepLog, tmp_
     assert (result.exit_code, result.stdout.count("\n")) == (0, 1)
     err = result.stderr
     assert "New since fit, and usual by now" in err
-    assert "in place of '[<*>] order is charged now'; in 60 sessions, first in req-0060" in err
+    assert "in place of '[<*>] order is charged now'; in 60 sessions, first in 'req-0060'" in err
     assert "\x1b" not in err

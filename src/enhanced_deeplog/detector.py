@@ -162,18 +162,23 @@ class EnhancedDeepLog:
         Raises:
             SessionError: If no session has that key.
         """
+        self._check_fitted()
+        detection = self.detection.remembering()
+        found: list[Finding] = []
         others: list[str] = []
         with self._read(records) as read:
-            changes = self._changes(read, self.detection)
+            changes = self._changes(read, detection)
             on_changes(tuple(changes.told.values()))
             for sessions in map(changes.sessions, read):
                 wanted = np.flatnonzero((sessions.table["session_key"] == session_key).to_numpy())
-                if len(wanted):  # one partition has all of its sessions
-                    verdicts = self.judge(sessions)
-                    return session_findings(
+                if len(wanted):
+                    verdicts = self._judge(sessions, detection)
+                    found += session_findings(
                         self, sessions, verdicts, wanted, source_name=source_name, always_evidence=True
                     )
                 others.extend(sessions.table["session_key"].unique(maintain_order=True).head(3))
+        if found:
+            return found
         near = ", ".join(others[:3])
         raise SessionError(f"No session has the key {session_key!r} in this input. Some that there are: {near}.")
 
@@ -284,7 +289,11 @@ class EnhancedDeepLog:
         self._check_fitted()
         by_key = self.session_rules.by == "key"
         read = read_partitions(self._with_key(records), self.miner, self.vocabulary, by_key=by_key, in_memory=in_memory)
-        self._check_keys(records, any_key=read.clock.any_key)
+        try:
+            self._check_keys(records, any_key=read.clock.any_key)
+        except SessionError:
+            read.spool.close()
+            raise
         return read
 
     def _judge(self, sessions: Sessions, detection: Detection) -> Verdicts:
@@ -292,9 +301,10 @@ class EnhancedDeepLog:
 
     def _changes(self, read: PartitionedRecords, detection: Detection) -> TemplateChanges:
         """What a deploy has changed in the midst of these logs, and how sessions are made all the same."""
+        comparable = read.clock.unit == "ns" or len(read.begins) == 1  # numbers of records of several sources are not
         return find_changes(
             read,
-            read.unmatched,
+            read.unmatched if comparable else {},
             self.vocabulary,
             miner_of(self.config.templates),
             usual=self.detection.scorer.known,

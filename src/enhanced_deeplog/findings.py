@@ -168,7 +168,12 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, keys in the order of the contract; `pause` only where a record came late."""
-        return {**vars(self), "reasons": dict(self.reasons), "evidence": [line.to_json() for line in self.evidence]}
+        return {
+            **vars(self),
+            "class_probabilities": dict(self.class_probabilities),
+            "reasons": dict(self.reasons),
+            "evidence": [line.to_json() for line in self.evidence],
+        }
 
 
 FINDING_COLUMNS = tuple(Finding.__dataclass_fields__)

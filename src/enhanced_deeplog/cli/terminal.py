@@ -94,7 +94,7 @@ def tell_of_changes(changes: Sequence[TemplateChange]) -> None:
         what = "a new step" if one.replaces is None else f"in place of {one.replaces[:_OF_A_TEMPLATE]!r}"
         message(
             f"New since fit, and usual by now: {one.template[:_OF_A_TEMPLATE]!r}, {what}; in {one.n_sessions:,} "
-            f"sessions, first in {one.session_key[:_OF_A_TEMPLATE]} ({one.source}, line {one.line:,})."
+            f"sessions, first in {one.session_key[:_OF_A_TEMPLATE]!r} ({one.source!r}, line {one.line:,})."
         )
     if changes:
         message(f"{len(changes):,} templates have changed in the midst of these logs: a new fit should learn them.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ _WORKERS = min(os.cpu_count() or 1, 8)  # more would hold more batches in memory
 def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Apply a function to each item, some of them at the same time.
 
-    Threads are enough where Polars does the work: it leaves Python to others meanwhile. No more items are taken than
+    Threads are enough where Polars does the work: it leaves Python to others meanwhile. Few more items are taken than
     are worked on. An error comes where its result would have come.
 
     Example:
@@ -46,3 +46,5 @@ def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
             raise broken_off
     finally:
         pool.shutdown(cancel_futures=True)
+        if isinstance(remaining, Generator):
+            remaining.close()  # it may hold a file, and threads of its own

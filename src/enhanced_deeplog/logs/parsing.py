@@ -52,8 +52,9 @@ def parse_batches(records: LogRecords, miner: TemplateMiner, vocabulary: EventVo
     def parsed(batch: pl.DataFrame) -> pl.DataFrame:
         bodies, given = masked_bodies(batch, miner)
         distinct = bodies.unique(maintain_order=True)
-        known.update(event_ids_of([b for b in distinct if b not in known], given, miner, vocabulary))
-        ids = [known[body] for body in distinct]
+        found = event_ids_of([b for b in distinct if b in given or b not in known], given, miner, vocabulary)
+        ids = [found[body] if body in found else known[body] for body in distinct]
+        known.update((body, event) for body, event in found.items() if body not in given)
         events = bodies.replace_strict(distinct, ids, return_dtype=pl.Int64)
         seen = [event for event in set(ids) if event >= FIRST_TEMPLATE]
         texts = [vocabulary.template(event) for event in seen]

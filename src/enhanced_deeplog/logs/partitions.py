@@ -78,16 +78,16 @@ class Spool:
         yield pl.concat(together)
 
     def _write(self) -> None:
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="enhanced-deeplog-")
         held = pl.concat(self._held).with_columns((self._stream.hash() % _N_PARTITIONS).alias("partition"))
         try:
+            if self._folder is None:
+                self._folder = tempfile.TemporaryDirectory(prefix="enhanced-deeplog-")
             for (partition,), part in held.partition_by("partition", as_dict=True, include_key=False).items():
                 name = f"{partition:02}-{self._n_files:06}"
                 part.write_ipc(Path(self._folder.name) / name, compression="lz4")
         except (OSError, pl.exceptions.ComputeError) as error:  # Polars hides a full disk in a ComputeError
             raise OutputError(
-                f"{self._folder.name}: expected room for records that memory should not hold, but: {error}. "
+                f"{tempfile.gettempdir()}: expected room for records that memory should not hold, but: {error}. "
                 "Set TMPDIR to a place with room, or give fewer files at once."
             ) from None
         self._n_files += 1
@@ -173,8 +173,9 @@ def _read_into(
         distinct = masked.unique(maintain_order=True).to_list()
         if len(events) > _MAX_KNOWN:
             events.clear()
-        events.update(event_ids_of([body for body in distinct if body not in events], given, miner, vocabulary))
-        ids = [events[body] for body in distinct]
+        found = event_ids_of([b for b in distinct if b in given or b not in events], given, miner, vocabulary)
+        ids = [found[body] if body in found else events[body] for body in distinct]
+        events.update((body, event) for body, event in found.items() if body not in given)
         new = [body for body, event in zip(distinct, ids, strict=True) if event == UNKNOWN and body not in given]
         clock = sources.setdefault(batch["source"][0], _SourceClock())  # a batch comes from one source
         spool.add(

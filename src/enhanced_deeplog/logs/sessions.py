@@ -186,7 +186,8 @@ class Sessions:
             event_ids=self.event_ids[kept],
             starts=n_before[self.starts],
             context_starts=n_before[self.context_starts],
-            pauses=np.add.reduceat(self.pauses, np.append(0, kept[:-1] + 1)),  # from the last event that is kept
+            # Each from the last event that is kept.
+            pauses=np.add.reduceat(self.pauses[: kept[-1] + 1], np.append(0, kept[:-1] + 1)),
             rows=self.rows[kept],
         )
 
@@ -305,17 +306,18 @@ def _assign_streams(records: pl.DataFrame, rules: SessionRules, clock: InputCloc
         .with_columns(
             pl.when(has_key).then(pl.col("session_key")).otherwise(origin).alias("stream_key"),
             has_key.alias("keyed"),
+            # Without a key, no two services share a stream, even where origins of different parts read the same.
+            pl.when(has_key).then(pl.lit("")).otherwise("service").alias("stream_service"),
             pl.when(has_key).then(pl.lit("key")).otherwise(pl.lit(cut)).alias("cut"),
         )
-        .sort("keyed", "stream_key", "order")
+        .sort("keyed", "stream_service", "stream_key", "order")
     )
 
 
 def _cut(records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | None) -> pl.DataFrame:
     """Mark where sessions and parts begin: columns `session`, `row` (dense, in order of first record) and `part`."""
-    stream_begins = (pl.struct("keyed", "stream_key") != pl.struct("keyed", "stream_key").shift(1)).fill_null(
-        value=True
-    )
+    stream = pl.struct("keyed", "stream_service", "stream_key")
+    stream_begins = (stream != stream.shift(1)).fill_null(value=True)
     pause = pl.col("clock") - pl.col("clock").shift(1)
     span = pl.col("clock") // int(rules.time_span_s * _NS)
     allowed = (
@@ -352,7 +354,7 @@ def _collect(records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | No
         .agg(
             pl.col("at").first().cast(pl.Int64).alias("first"),
             pl.len().cast(pl.Int64).alias("n_records"),
-            pl.col("stream_key", "source", "service", "part", "keyed", "cut", "session").first(),
+            pl.col("stream_key", "stream_service", "source", "service", "part", "keyed", "cut", "session").first(),
             pl.col("event_id", "clock", "ends_session").last(),
             pl.col("source").last().alias("last_source"),
         )
@@ -362,7 +364,8 @@ def _collect(records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | No
             goes_on=(pl.col("session") == pl.col("session").shift(-1)).fill_null(value=False),
         )
         .with_columns(
-            followed=pl.col("session") != pl.col("session").max().over(pl.struct("keyed", "stream_key")),
+            followed=pl.col("session")
+            != pl.col("session").max().over(pl.struct("keyed", "stream_service", "stream_key")),
         )
     )
     ended, final = _ended(table, rules, limit)
@@ -374,7 +377,9 @@ def _collect(records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | No
     first_rows = table.with_row_index("at").select(pl.col("at").first().over("session"))
     context_starts = starts[:-1][first_rows.to_series().to_numpy()]
     return Sessions(
-        records=records.drop("begins", "stream_begins", "first_order", "cut", "order", "stream_key", "part", "session"),
+        records=records.drop(
+            "begins", "stream_begins", "first_order", "cut", "order", "stream_service", "stream_key", "part", "session"
+        ),
         table=table.select(
             pl.col("stream_key").alias("session_key"),
             *("source", "service", "part", "keyed", "n_records", "first", "ended", "state"),

@@ -250,7 +250,7 @@ def _within(records: pl.DataFrame, last_time: Any, source: Source, options: Read
     before = pl.lit(True) if options.until is None else pl.col("time") < options.until
     kept = timed.filter(pl.col("time").is_not_null() & after & before).drop("time")
     source.n_out_of_time += len(records) - len(kept)
-    return kept, timed["time"][-1]
+    return kept, timed["time"][-1] if len(timed) else last_time
 
 
 def _check_fit(source: Source, options: ReadOptions, sample: pl.Series) -> None:

@@ -35,6 +35,7 @@ _AS_OFTEN = 2.0  # the new text is at most so many times as frequent as the old 
 _ALIKE = 0.3  # share of the words of both texts that a reworded template keeps
 _LOOK_NORMAL = 0.8  # share of the sessions with it that look normal but for it, for each before that did
 _MAX_CANDIDATES = 200  # new templates looked at: the most frequent ones
+_MAX_ROUNDS = 3  # of judging the input without the changes that made too many sessions look abnormal
 _WORD = re.compile(r"\w+")
 
 
@@ -81,18 +82,21 @@ class TemplateChanges:
         Args:
             records: All records of some streams, with `event_id` and `body_id`.
         """
+        plain = self.split(records)
         if not self.becomes:
-            return self.split(records)
-        new, event_ids = self.new_templates(records), records["event_id"].to_numpy().copy()
+            return plain
+        firsts = {one: self.first_session(plain, one) for one in self.becomes}
+        new, rows = self.new_templates(plain.records), plain.records["row"].to_numpy()
+        event_ids = plain.records["event_id"].to_numpy().copy()
         for one, event in self.becomes.items():
-            event_ids[(new == one) & self._not_first(records["session_key"], one)] = event
-        sessions = self.split(records.with_columns(pl.Series("event_id", event_ids)))
+            event_ids[(new == one) & (rows != firsts[one])] = event
+        sessions = self.split(plain.records.with_columns(pl.Series("event_id", event_ids)))
         new = self.new_templates(sessions.records)[sessions.rows]
-        keys = sessions.table["session_key"].gather(np.repeat(np.arange(len(sessions)), np.diff(sessions.starts)))
+        session = np.repeat(np.arange(len(sessions)), np.diff(sessions.starts))
         skipped = np.zeros(len(new), dtype=np.bool_)
         for one, event in self.becomes.items():
             if event == UNKNOWN:
-                skipped |= (new == one) & self._not_first(keys, one) & (sessions.event_ids != END)
+                skipped |= (new == one) & (session != firsts[one]) & (sessions.event_ids != END)
         return sessions.without(skipped)
 
     def new_templates(self, records: pl.DataFrame) -> Int64s:
@@ -100,8 +104,12 @@ class TemplateChanges:
         bodies = records["body_id"].fill_null(-1).to_numpy()
         return np.where(bodies >= 0, self.of_body[bodies], np.int64(-1))
 
-    def _not_first(self, keys: pl.Series, new: int) -> Bools:
-        return (keys != self.told[new].session_key).fill_null(value=True).to_numpy()
+    def first_session(self, sessions: Sessions, new: int) -> int:
+        """The session in which a change came first; -1 if it is none of these."""
+        told = self.told[new]
+        at = (sessions.records["source"] == told.source) & (sessions.records["line"] == told.line)
+        rows = sessions.records["row"].to_numpy()[at.to_numpy() & (self.new_templates(sessions.records) == new)]
+        return int(rows[0]) if len(rows) else -1
 
 
 def find_changes(
@@ -138,7 +146,7 @@ def find_changes(
     candidates = _candidates(parts, nothing, texts)
     becomes = _changes(parts, nothing, candidates, vocabulary, usual)
     normal = [_normal_before(parts, nothing, becomes, candidates, is_abnormal)] if becomes else []
-    while becomes:
+    for _ in range(_MAX_ROUNDS if becomes else 0):
         told = {one: _told(candidates[one], becomes[one], vocabulary) for one in becomes}
         changes = replace(nothing, becomes=becomes, told=told)
         look_normal = _normal_with(parts, changes, is_abnormal)
@@ -146,7 +154,7 @@ def find_changes(
         if len(kept) == len(becomes):
             return changes
         becomes = kept
-    return nothing
+    return nothing  # what makes so many sessions look abnormal is no deploy
 
 
 @dataclass
@@ -164,6 +172,7 @@ class _Candidate:
     text: str
     n_sessions: int = 0
     begin: int = np.iinfo(np.int64).max
+    place: tuple[str, int] = ("", 0)  # source and number of its first record, where clocks are equal
     first: tuple[str, str, int] = ("", "", 0)
     levels: set[str | None] = field(default_factory=set)
 
@@ -173,27 +182,35 @@ def _candidates(parts: Iterable[pl.DataFrame], nothing: TemplateChanges, texts: 
     found = [_Candidate(text) for text in texts]
     begins = []
     for sessions in map(nothing.sessions, parts):
-        of_session = _begins(sessions)
-        begins.append(of_session[sessions.table["keyed"].to_numpy()])
+        firsts = _first_records(sessions)
+        clock = sessions.records["clock"].to_numpy()
+        is_whole = (sessions.table["keyed"] & (sessions.table["context"] == 0)).to_numpy()
+        begins.append(clock[firsts[is_whole]])
+        first = firsts[sessions.records["row"].to_numpy()]
         records = sessions.records.select("row", "keyed", "severity", "source", "line").with_columns(
-            new=nothing.new_templates(sessions.records), begin=of_session[sessions.records["row"].to_numpy()]
+            new=nothing.new_templates(sessions.records),
+            first=first,
+            begin=clock[first],
+            first_source=sessions.records["source"].gather(first),
+            first_number=sessions.records["number"].gather(first),
         )
         of_new = (
             records.filter(pl.col("keyed") & (pl.col("new") >= 0))
-            .sort("begin", maintain_order=True)
+            .sort("begin", "first_source", "first_number", maintain_order=True)
             .group_by("new")
             .agg(
-                pl.col("row").n_unique().alias("n"),
+                pl.col("first").n_unique().alias("n"),
                 pl.col("severity").unique(),
-                pl.col("begin", "source", "line", "row").first(),
+                pl.col("begin", "first_source", "first_number", "source", "line", "row").first(),
             )
         )
-        for new, n, levels, begin, source, line, row in of_new.iter_rows():
+        for new, n, levels, begin, first_source, number, source, line, row in of_new.iter_rows():
             one = found[new]
             one.n_sessions += n
             one.levels.update(levels)
-            if begin < one.begin:
-                one.begin, one.first = begin, (sessions.table["session_key"][row], source, line)
+            if (begin, (first_source, number)) < (one.begin, one.place):
+                one.begin, one.place = begin, (first_source, number)
+                one.first = (sessions.table["session_key"][row], source, line)
     of_all = np.sort(np.concatenate(begins))
     may_be = [
         i
@@ -206,9 +223,14 @@ def _candidates(parts: Iterable[pl.DataFrame], nothing: TemplateChanges, texts: 
     return {i: found[i] for i in sorted(most_frequent, key=lambda i: (found[i].begin, i))}
 
 
+def _first_records(sessions: Sessions) -> Int64s:
+    """The first record of the session that each row is a part of, int64 (S,)."""
+    return np.asarray((sessions.table["first"] - sessions.table["context"]).to_numpy())
+
+
 def _begins(sessions: Sessions) -> Int64s:
-    """Clock at the beginning of each session, int64 (S,)."""
-    return np.asarray(sessions.records["clock"].to_numpy()[sessions.table["first"].to_numpy()])
+    """Clock at the beginning of the session of each row, int64 (S,)."""
+    return np.asarray(sessions.records["clock"].to_numpy()[_first_records(sessions)])
 
 
 def _changes(
@@ -222,24 +244,24 @@ def _changes(
     if not candidates:
         return {}
     n_known = len(vocabulary)
-    becomes = np.arange(n_known + int(nothing.of_body.max()) + 1)
+    place = {new: n_known + i for i, new in enumerate(candidates)}
+    becomes = np.full(int(nothing.of_body.max()) + 1, UNKNOWN)  # new template -> event, as far as it is counted
+    becomes[list(place)] = list(place.values())
     counts = _count(parts, nothing, candidates, becomes, n_known)
     # What is reworded first: a new step may come with one of these.
     pairs = [
         (_alike(vocabulary.template(old), one.text), new, old)
         for new, one in candidates.items()
-        for old in _replaced(counts[new], n_known + new, usual)
+        for old in _replaced(counts[new], place[new], usual)
     ]
     replaced: dict[int, int] = {}
     for alike, new, old in sorted(pairs, reverse=True):
         if alike >= _ALIKE and new not in replaced and old not in replaced.values():
             replaced[new] = old
-            becomes[n_known + new] = old
+            becomes[new] = old
     if replaced:
         counts = _count(parts, nothing, candidates, becomes, n_known)
-    steps = {
-        new: UNKNOWN for new in candidates if new not in replaced and _is_a_step(counts[new], n_known + new, usual)
-    }
+    steps = {new: UNKNOWN for new in candidates if new not in replaced and _is_a_step(counts[new], place[new], usual)}
     found = replaced | steps
     return {new: found[new] for new in candidates if new in found}
 
@@ -263,24 +285,25 @@ def _count(
     becomes: Int64s,
     n_known: int,
 ) -> dict[int, _Counts]:
-    n_events = len(becomes)
+    n_events = n_known + len(candidates)
     counts = {new: _Counts(*np.zeros((3, n_events), dtype=np.int64)) for new in candidates}
     for sessions in map(nothing.sessions, parts):
-        begins, keyed = _begins(sessions), sessions.table["keyed"].to_numpy()
+        keyed, firsts = sessions.table["keyed"].to_numpy(), _first_records(sessions)
+        is_whole = keyed & (sessions.table["context"] == 0).to_numpy()
+        clock, begins = sessions.records["clock"].to_numpy(), _begins(sessions)[is_whole]
         rows, new = sessions.records["row"].to_numpy(), nothing.new_templates(sessions.records)
-        events = becomes[np.where(new >= 0, n_known + new, sessions.records["event_id"].to_numpy())]
-        pairs = np.unique((rows.astype(np.int64) * n_events + events)[keyed[rows]])
+        events = np.where(new >= 0, becomes[new], sessions.records["event_id"].to_numpy())
+        pairs = np.unique((firsts[rows] * n_events + events)[keyed[rows]])
         session, event = pairs // n_events, pairs % n_events
-        for one, candidate in candidates.items():
+        for i, (one, candidate) in enumerate(candidates.items()):
             of_one = counts[one]
-            is_since = begins >= candidate.begin
-            since = is_since[session]
-            together = np.isin(session, session[event == n_known + one])
+            since = clock[session] >= candidate.begin
+            together = np.isin(session, session[event == n_known + i])
             of_one.before += np.bincount(event[~since], minlength=n_events)
             of_one.since += np.bincount(event[since], minlength=n_events)
             of_one.together += np.bincount(event[together], minlength=n_events)
-            of_one.n_before += int((keyed & ~is_since).sum())
-            of_one.n_since += int((keyed & is_since).sum())
+            of_one.n_before += int((begins < candidate.begin).sum())
+            of_one.n_since += int((begins >= candidate.begin).sum())
     return counts
 
 
@@ -305,8 +328,8 @@ def _alike(one: str, other: str) -> float:
     """Share of the words of both texts that are in each.
 
     Example:
-        >>> _alike("charging <*> EUR for order <*>", "order <*> is charged <*> EUR")
-        0.4
+        >>> _alike("charging <*> EUR for order <*>", "charged <*> EUR for order <*>")
+        0.6
     """
     words, others = set(_WORD.findall(one.lower())), set(_WORD.findall(other.lower()))
     return len(words & others) / max(len(words | others), 1)
@@ -334,7 +357,7 @@ def _normal_with(
         normal, new = ~is_abnormal(sessions), changes.new_templates(sessions.records)
         for one in changes.becomes:
             rows = np.unique(sessions.records["row"].to_numpy()[new == one])
-            rows = rows[(sessions.table["session_key"][rows] != changes.told[one].session_key).to_numpy()]
+            rows = rows[rows != changes.first_session(sessions, one)]
             n_with[one] += len(rows)
             n_normal[one] += int(normal[rows].sum())
     return {one: n_normal[one] / max(n_with[one], 1) for one in changes.becomes}

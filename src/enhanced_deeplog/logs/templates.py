@@ -24,6 +24,7 @@ __all__ = ["Template", "TemplateMiner", "parameters"]
 
 MAX_TOKENS = 128  # what follows is one last token, so that a body of nothing but short words costs no more
 _WORTH_A_REGEX = 200  # bodies of one template: setting one up takes as long as so many bodies one by one
+_MAX_GROUPS = 30  # of a regular expression: with more, looking for the literals one by one is faster
 _FIRST_TOKEN = 2  # times min_values make a first token vary: mostly it says what happened (so Drain assumes)
 _FORMAT = 1  # of the JSON
 
@@ -277,35 +278,25 @@ def _values_at_once(bodies: pl.Series, template: str | None) -> pl.Series:
     literals = (template or "").split(WILDCARD)
     if len(literals) == 1:
         return _lists([[]] * len(bodies))
+    if len(literals) > _MAX_GROUPS:
+        return _lists([_shortest(body, literals) for body in bodies])
     # Values rarely hold blanks. Where there are none, what is found is the same without them, in half the time.
-    values = _captured(bodies, literals, "([^ ]+?)")
-    fits = values.list.len() > 0
-    rest, left = _captured(bodies.filter(~fits), literals, "(.+?)"), (~fits).arg_true()
-    return pl.concat([values.filter(fits), rest]).gather(fits.arg_true().append(left).arg_sort())
+    groups = extract_groups(bodies, "^" + "([^ ]+?)".join(map(re.escape, literals)) + "$")
+    fits = groups.to_series().is_not_null()
+    values = groups.filter(fits).select(pl.concat_list(pl.all()).alias("")).to_series()
+    rest, left = _lists([_shortest(body, literals) for body in bodies.filter(~fits)]), (~fits).arg_true()
+    return pl.concat([values, rest]).gather(fits.arg_true().append(left).arg_sort())
 
 
 def _values_one_by_one(bodies: pl.Series, templates: pl.Series) -> pl.Series:
     """The same for bodies of many templates, for each of which a regular expression would take longer to compile."""
     literals_of: dict[str | None, list[str]] = {t: (t or "").split(WILDCARD) for t in templates.unique()}
-    found: list[list[str]] = []
-    for body, template in zip(bodies, templates, strict=True):
-        literals = literals_of[template]
-        values = _leftmost(body, literals) if len(literals) > 1 else []
-        if values is None:
-            values = _captured(pl.Series([body]), literals, "(.+?)")[0].to_list()
-        found.append(values)
-    return _lists(found)
+    return _lists([_shortest(body, literals_of[t]) for body, t in zip(bodies, templates, strict=True)])
 
 
-def _captured(bodies: pl.Series, literals: list[str], group: str) -> pl.Series:
-    groups = extract_groups(bodies, "(?s)^" + group.join(map(re.escape, literals)) + "$")
-    values = pl.when(pl.nth(0).is_not_null()).then(pl.concat_list(pl.all())).otherwise(pl.lit([], pl.List(pl.String)))
-    return groups.select(values.alias("")).to_series()
-
-
-def _leftmost(body: str, literals: list[str]) -> list[str] | None:
-    """Each literal at the first place where it fits; None where that leads to none."""
-    if not body.startswith(literals[0]):
+def _shortest(body: str, literals: list[str]) -> list[str]:
+    """The values between literals, each at the first place where it fits: if that leads to no end, nothing does."""
+    if len(literals) == 1 or not body.startswith(literals[0]):
         return []
     values = []
     begin = len(literals[0])
@@ -313,7 +304,7 @@ def _leftmost(body: str, literals: list[str]) -> list[str] | None:
     for i, literal in enumerate(literals[1:], 1):
         end = len(body) - len(literal) if i == last else body.find(literal, begin + 1)
         if end <= begin or not body.startswith(literal, end):
-            return None
+            return []
         values.append(body[begin:end])
         begin = end + len(literal)
     return values
