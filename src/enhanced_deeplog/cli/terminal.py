@@ -97,7 +97,8 @@ def tell_of_changes(changes: Sequence[TemplateChange]) -> None:
             f"sessions, first in {one.session_key[:_OF_A_TEMPLATE]!r} ({one.source!r}, line {one.line:,})."
         )
     if changes:
-        message(f"{len(changes):,} templates have changed in the midst of these logs: a new fit should learn them.")
+        how_many = "1 template has" if len(changes) == 1 else f"{len(changes):,} templates have"
+        message(f"{how_many} changed in the midst of these logs: a new fit should learn that.")
 
 
 def write_lines(lines: Iterable[str]) -> None:
