@@ -17,6 +17,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -98,13 +99,18 @@ def run(command: list[str], log: Path | None = None, cache: str = "warm") -> dic
 
 
 def stages(log: Path, bundle: Path) -> dict[str, Any]:
-    """How long each stage of `classify` takes, on one core after another: what runs side by side adds up."""
+    """Time of the threads in each stage of `classify`.
+
+    What runs side by side adds up, what Polars and ONNX Runtime give to threads of their own is left out, and `judge`
+    has `features` in it.
+    """
     from enhanced_deeplog import base_scorer, detector, output, read_records, verdicts
     from enhanced_deeplog import bundle as bundles
     from enhanced_deeplog.learning import features
     from enhanced_deeplog.logs import byte_streams, log_format, partitions
 
     spent: dict[str, float] = defaultdict(float)
+    lock = threading.Lock()
 
     def timed(stage: str, owner: Any, name: str) -> None:
         function: Callable[..., Any] = getattr(owner, name)
@@ -114,7 +120,8 @@ def stages(log: Path, bundle: Path) -> dict[str, Any]:
             try:
                 return function(*args, **options)
             finally:
-                spent[stage] += time.thread_time() - begin
+                with lock:
+                    spent[stage] += time.thread_time() - begin
 
         setattr(owner, name, wrapped)
 
@@ -126,7 +133,7 @@ def stages(log: Path, bundle: Path) -> dict[str, Any]:
     timed("window", base_scorer, "distinct_windows")
     timed("score", base_scorer, "score_windows")
     timed("features", features.FeatureSpace, "transform")
-    timed("classify", verdicts.Kinds, "judge")
+    timed("judge", verdicts.Kinds, "judge")
     timed("evidence", detector, "session_findings")
     model = bundles.load_bundle(bundle)
     begin = time.perf_counter()

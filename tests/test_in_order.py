@@ -56,6 +56,24 @@ def test_no_more_is_taken_than_is_worked_on() -> None:
     assert taken < 20
 
 
+def test_what_the_items_hold_is_let_go_when_the_work_fails() -> None:
+    closed = []
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(100)
+        finally:
+            closed.append(True)
+
+    def fails(_: int) -> int:
+        raise ValueError("no")
+
+    results = in_order(fails, items())
+    with pytest.raises(ValueError, match="no"):
+        next(results)
+    assert closed
+
+
 def test_who_stops_asking_leaves_no_thread_behind() -> None:
     before = threading.active_count()
     results = in_order(lambda i: i, range(100))

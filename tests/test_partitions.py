@@ -111,7 +111,7 @@ def test_findings_are_the_same_and_in_the_same_order_however_much_memory_holds(
 ) -> None:
     records = LogRecords.from_lines(mixed_lines, format="sequences", batch_size=100)
     whole = fitted.classify(records, every_session=True)
-    monkeypatch.setattr(EnhancedDeepLog._read, "__kwdefaults__", {"in_memory": 300})
+    monkeypatch.setattr(EnhancedDeepLog._read.__wrapped__, "__kwdefaults__", {"in_memory": 300})
     assert fitted.classify(records, every_session=True) == whole
     assert [finding.first_line for finding in whole] == sorted(finding.first_line for finding in whole)
     key = whole[-1].session_key
@@ -126,7 +126,7 @@ def spooled(n_lines: int) -> partitions.PartitionedRecords:
 
 def test_what_is_on_disk_only_this_user_can_read_and_goes_when_it_is_no_longer_needed() -> None:
     with spooled(1000) as read:
-        folder = Path(read.spool._folder.name)  # type: ignore[union-attr]
+        folder = Path(read.files._folder.name)  # type: ignore[union-attr]
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert list(folder.iterdir())
         assert sum(part.height for part in read) == 1000

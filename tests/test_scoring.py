@@ -193,6 +193,18 @@ def scores_of(windows: np.ndarray, nexts: np.ndarray) -> WindowScores:
     return WindowScores(told, nexts * 3, np.column_stack([told, nexts]).astype(np.float32))
 
 
+def asked_of(seen: SeenWindows, pairs: tuple[np.ndarray, np.ndarray], asked: list[int] | None = None) -> WindowScores:
+    windows, nexts = pairs
+
+    def score(some: np.ndarray) -> WindowScores:
+        if asked is not None:
+            asked.append(len(some))
+        return scores_of(windows[some], nexts[some])
+
+    keys = np.ascontiguousarray(np.column_stack([windows, nexts]).astype(">i4")).view("V16").ravel()
+    return seen.score(score, keys)
+
+
 def distinct_pairs(n: int, n_events: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     pairs = rng.permutation(np.unique(rng.integers(0, n_events, (n, 4)), axis=0))
     return pairs[:, :3], pairs[:, 3]
@@ -202,27 +214,26 @@ def distinct_pairs(n: int, n_events: int, rng: np.random.Generator) -> tuple[np.
 def test_remembered_scores_are_the_scores(most: int) -> None:
     seen, rng = SeenWindows(most), np.random.default_rng(0)
     for n in (30, 0, 100, 3, 100, 200):
-        windows, nexts = distinct_pairs(n, 4, rng)
-        found, wanted = seen.score(scores_of, windows, nexts), scores_of(windows, nexts)
+        pairs = distinct_pairs(n, 4, rng)
+        found, wanted = asked_of(seen, pairs), scores_of(*pairs)
         for name in ("surprise", "rank", "hidden_state"):
             np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
 
 
 def test_only_what_is_not_remembered_is_scored_and_no_more_is_remembered_than_allowed() -> None:
     asked: list[int] = []
-
-    def score(windows: np.ndarray, nexts: np.ndarray) -> WindowScores:
-        asked.append(len(nexts))
-        return scores_of(windows, nexts)
-
     seen = SeenWindows(most=100)
     windows, nexts = distinct_pairs(2000, 9, np.random.default_rng(0))
-    seen.score(score, windows[:60], nexts[:60])
-    seen.score(score, windows[30:90], nexts[30:90])
+
+    def ask(first: int, n: int) -> None:
+        asked_of(seen, (windows[first : first + n], nexts[first : first + n]), asked)
+
+    ask(0, 60)
+    ask(30, 60)
     assert asked == [60, 30]
     for i in range(100, 1500, 40):
-        seen.score(score, windows[i : i + 40], nexts[i : i + 40])
+        ask(i, 40)
         assert sum(len(kept) for kept, _ in seen._kept) <= 2 * (100 + 40)
     asked.clear()
-    seen.score(score, windows[:60], nexts[:60])  # long ago
+    ask(0, 60)  # long ago
     assert asked == [60]

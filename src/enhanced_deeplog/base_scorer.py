@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -69,9 +68,11 @@ class BaseScorer:
         """Judge every event of every session once; the network sees each distinct window once."""
         next_events = self.as_known(sessions.event_ids)
         pairs = distinct_windows(self.windows(sessions), next_events)
-        score = partial(score_windows, self.network, smoothing=self.smoothing)
-        ask = score if self.seen is None else partial(self.seen.score, score)
-        scores = ask(pairs.windows, pairs.next_events)
+
+        def score(some: Int64s | slice) -> WindowScores:
+            return score_windows(self.network, pairs.windows[some], pairs.next_events[some], smoothing=self.smoothing)
+
+        scores = score(slice(None)) if self.seen is None else self.seen.score(score, pairs.keys)
         scored = _scored(sessions, scores, pairs.inverse, ~self.known[sessions.event_ids], len(self.known))
         if self.usual_pauses is None:
             return scored

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -285,16 +286,13 @@ class EnhancedDeepLog:
         self._report("reading", 1.0)
         return corpora
 
-    def _read(self, records: LogRecords, *, in_memory: int = IN_MEMORY) -> PartitionedRecords:
+    @contextmanager
+    def _read(self, records: LogRecords, *, in_memory: int = IN_MEMORY) -> Iterator[PartitionedRecords]:
         self._check_fitted()
-        by_key = self.session_rules.by == "key"
-        read = read_partitions(self._with_key(records), self.miner, self.vocabulary, by_key=by_key, in_memory=in_memory)
-        try:
+        keyed, by_key = self._with_key(records), self.session_rules.by == "key"
+        with read_partitions(keyed, self.miner, self.vocabulary, by_key=by_key, in_memory=in_memory) as read:
             self._check_keys(records, any_key=read.clock.any_key)
-        except SessionError:
-            read.spool.close()
-            raise
-        return read
+            yield read
 
     def _judge(self, sessions: Sessions, detection: Detection) -> Verdicts:
         return self.kinds.judge(detection.look_at(sessions), detection, self.config)

@@ -111,16 +111,13 @@ class SeenWindows:
         self._most = most
         self._kept: list[tuple[npt.NDArray[np.void], WindowScores]] = []  # since the last clearing; at it; keys sorted
 
-    def score(self, score: Callable[[Int64s, Int64s], WindowScores], windows: Int64s, nexts: Int64s) -> WindowScores:
+    def score(self, score: Callable[[Int64s], WindowScores], keys: npt.NDArray[np.void]) -> WindowScores:
         """Scores of distinct pairs, asking only for those of which none are kept.
 
         Args:
-            score: Scores pairs: the same of the same pair, whatever the others are.
-            windows: int64 (N, W).
-            nexts: Next events, int64 (N,).
+            score: Scores some of them, given by their places: each the same, whatever the others are.
+            keys: Tell the pairs apart, whenever they come, void (N,).
         """
-        keys = np.ascontiguousarray(np.column_stack([windows, nexts]).astype(">i4"))
-        keys = keys.view(np.dtype((np.void, keys.shape[1] * 4))).ravel()
         left = np.arange(len(keys))
         order: list[Int64s] = []
         parts: list[WindowScores] = []
@@ -132,7 +129,7 @@ class SeenWindows:
             left = left[~hit]
         if len(left) or not parts:
             order.append(left)
-            parts.append(score(windows[left], nexts[left]))
+            parts.append(score(left))
         found = reduce(WindowScores.and_then, parts).take(np.argsort(np.concatenate(order)))
         self._keep(keys, found)
         return found

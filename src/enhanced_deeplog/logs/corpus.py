@@ -14,7 +14,17 @@ from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.records import LogRecords, merge_order
 from enhanced_deeplog.logs.templates import TemplateMiner
 
-__all__ = ["Corpus", "distinct_bodies", "event_ids_of", "masked_bodies", "read_corpus"]
+__all__ = [
+    "Corpus",
+    "check_any",
+    "distinct_bodies",
+    "event_ids_of",
+    "look_up",
+    "masked_bodies",
+    "read_corpus",
+]
+
+_MAX_KNOWN = 1_000_000  # bodies whose event is remembered
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ def read_corpus(
         body_id = masked.replace_strict(distinct, pl.Series(ids, dtype=pl.UInt32), return_dtype=pl.UInt32)
         frames.append(batch.drop("body", "template").with_columns(body_id.alias("body_id")))
         on_batch(batch.height)
-    _check_any(codes, records)
+    check_any(codes, records)
     frame = pl.concat(frames)
     if frame["source"].n_unique() > 1:
         frame = merge_order(frame)
@@ -88,12 +98,17 @@ def distinct_bodies(records: LogRecords, miner: TemplateMiner) -> tuple[set[str]
     for distinct, of_source in in_order(lambda batch: _distinct(batch, miner), records):
         bodies.update(distinct)
         given |= of_source
-    _check_any(bodies, records)
+    check_any(bodies, records)
     return bodies, given
 
 
-def _check_any(bodies: Collection[str], records: LogRecords) -> None:
-    if not bodies:
+def check_any(found: Collection[str], records: LogRecords) -> None:
+    """Refuse an input in which nothing was found.
+
+    Raises:
+        InputError: If so.
+    """
+    if not found:
         names = ", ".join(source.path for source in records.sources)
         raise InputError(f"Expected log records; {names} has none. Is it empty, or is --since/--until too narrow?")
 
@@ -119,3 +134,30 @@ def event_ids_of(
     for body, template in zip(mined, miner.match(mined), strict=True):
         ids[body] = UNKNOWN if template is None else vocabulary.event_ids.get(template, UNKNOWN)
     return ids
+
+
+def look_up(
+    bodies: Iterable[str],
+    given: frozenset[str],
+    miner: TemplateMiner,
+    vocabulary: EventVocabulary,
+    *,
+    known: dict[str, int],
+) -> list[int]:
+    """The event id of each distinct body of a batch, looked up once where it comes in several.
+
+    Args:
+        bodies: Distinct masked bodies (N,).
+        given: Those that are templates already, in this batch.
+        miner: Its store is final.
+        vocabulary: Numbers the templates.
+        known: What was found before; grows, and begins anew before it grows too large. Threads may share it.
+    """
+    bodies = list(bodies)
+    before = {body: known.get(body) for body in bodies if body not in given}
+    new = [body for body in bodies if before.get(body) is None]
+    found = event_ids_of(new, given, miner, vocabulary)
+    if len(known) > _MAX_KNOWN:
+        known.clear()
+    known.update((body, event) for body, event in found.items() if body not in given)
+    return [found[body] if body in found else before[body] or UNKNOWN for body in bodies]

@@ -8,7 +8,7 @@ import polars as pl
 
 from enhanced_deeplog.config import Config, TemplateConfig
 from enhanced_deeplog.events import FIRST_TEMPLATE, EventVocabulary, template_id
-from enhanced_deeplog.logs.corpus import distinct_bodies, event_ids_of, masked_bodies
+from enhanced_deeplog.logs.corpus import distinct_bodies, look_up, masked_bodies
 from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.masks import choose_masks
 from enhanced_deeplog.logs.records import LogRecords
@@ -47,14 +47,12 @@ def parse_batches(records: LogRecords, miner: TemplateMiner, vocabulary: EventVo
     Yields:
         Batches with `PARSED_COLUMNS`. A record that fits no template has event id 1 and no template.
     """
-    known: dict[str, int] = {}  # grows; threads that find the same body new find the same event
+    known: dict[str, int] = {}
 
     def parsed(batch: pl.DataFrame) -> pl.DataFrame:
         bodies, given = masked_bodies(batch, miner)
         distinct = bodies.unique(maintain_order=True)
-        found = event_ids_of([b for b in distinct if b in given or b not in known], given, miner, vocabulary)
-        ids = [found[body] if body in found else known[body] for body in distinct]
-        known.update((body, event) for body, event in found.items() if body not in given)
+        ids = look_up(distinct, given, miner, vocabulary, known=known)
         events = bodies.replace_strict(distinct, ids, return_dtype=pl.Int64)
         seen = [event for event in set(ids) if event >= FIRST_TEMPLATE]
         texts = [vocabulary.template(event) for event in seen]

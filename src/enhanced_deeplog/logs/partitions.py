@@ -1,13 +1,13 @@
 """Records of any number, by the stream they belong to: in memory, and beyond that on disk.
 
-What belongs to one session lies in one partition, so that sessions can be made and judged a partition at a time: memory
-holds a partition, however long the input is.
+What belongs to one session lies in one partition, so that sessions can be made and judged some partitions at a time.
+However long the input is, memory holds a bounded number of records; only those of one stream are never parted.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from enhanced_deeplog.errors import InputError, OutputError
+from enhanced_deeplog.errors import OutputError
 from enhanced_deeplog.events import UNKNOWN, EventVocabulary
-from enhanced_deeplog.logs.corpus import event_ids_of, masked_bodies
+from enhanced_deeplog.logs.corpus import check_any, look_up, masked_bodies
 from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.sessions import InputClock, Sessions
@@ -28,11 +28,10 @@ __all__ = ["IN_MEMORY", "PartitionedRecords", "places_of", "read_partitions"]
 
 IN_MEMORY = 200_000  # records held before they are written to disk
 _N_PARTITIONS = 64
-_MAX_KNOWN = 1_000_000  # masked bodies whose event is remembered
 _MAX_UNMATCHED = 200_000  # distinct bodies kept that fit no template: what is more varied than that is nobody's deploy
 
 
-class Spool:
+class _RecordFiles:
     """Records by partition: held in memory, or, where they are many, in files that only this user can read.
 
     Raises:
@@ -99,15 +98,16 @@ class PartitionedRecords:
     """A whole input; a context, which leaves no file behind.
 
     Attributes:
-        spool: Its records: `RECORD_SCHEMA` without body and template; `event_id`; `body_id`, place in `unmatched` of
-            what fits no template, else null; `number` of the record in its source, and the latest time there by then.
+        files: Its records: `RECORD_SCHEMA` without body and template; `event_id`; `body_id`, place in `unmatched` of
+            what fits no template, else null; `number` of the record in its source, and the latest
+            time that was `reached` there, ns.
         clock: Of the whole input.
         begins: First time of each source, ns; null where it has none.
         unmatched: Distinct masked bodies that fit no template, and how many records have each. A template that a source
             gives by its number is none of them: it does not say what it is.
     """
 
-    spool: Spool
+    files: _RecordFiles
     clock: InputClock
     begins: Mapping[str, int | None]
     unmatched: Mapping[str, int]
@@ -116,11 +116,11 @@ class PartitionedRecords:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.spool.close()
+        self.files.close()
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
         """The records of one partition after another, in the order of the input, each with its `clock`."""
-        for frame in self.spool:
+        for frame in self.files:
             begins = pl.col("source").replace_strict(self.begins, return_dtype=pl.Int64)
             frame = frame.with_columns(pl.coalesce("reached", begins))
             if len(self.begins) > 1:
@@ -135,7 +135,6 @@ def read_partitions(
     *,
     by_key: bool,
     in_memory: int = IN_MEMORY,
-    on_batch: Callable[[int], None] = lambda _: None,
 ) -> PartitionedRecords:
     """Read an input batch by batch, and find the event of each record.
 
@@ -145,40 +144,34 @@ def read_partitions(
         vocabulary: Numbers the templates.
         by_key: Whether sessions are made by key.
         in_memory: So many records are held at most; the others are on disk.
-        on_batch: Called with the number of records of each batch.
 
     Raises:
         InputError: If the input can't be read, or has no record.
         OutputError: If there is no room on disk.
     """
-    spool = Spool(by_key=by_key, in_memory=in_memory)
+    files = _RecordFiles(by_key=by_key, in_memory=in_memory)
     try:
-        return _read_into(spool, records, miner, vocabulary, on_batch)
+        return _read_into(files, records, miner, vocabulary)
     except BaseException:
-        spool.close()
+        files.close()
         raise
 
 
 def _read_into(
-    spool: Spool,
+    files: _RecordFiles,
     records: LogRecords,
     miner: TemplateMiner,
     vocabulary: EventVocabulary,
-    on_batch: Callable[[int], None],
 ) -> PartitionedRecords:
-    events: dict[str, int] = {}
+    known: dict[str, int] = {}
     unmatched, sources = _Unmatched(), dict[str, _SourceClock]()
     any_key = False
     for batch, masked, given in in_order(lambda batch: (batch, *masked_bodies(batch, miner)), records):
         distinct = masked.unique(maintain_order=True).to_list()
-        if len(events) > _MAX_KNOWN:
-            events.clear()
-        found = event_ids_of([b for b in distinct if b in given or b not in events], given, miner, vocabulary)
-        ids = [found[body] if body in found else events[body] for body in distinct]
-        events.update((body, event) for body, event in found.items() if body not in given)
+        ids = look_up(distinct, given, miner, vocabulary, known=known)
         new = [body for body, event in zip(distinct, ids, strict=True) if event == UNKNOWN and body not in given]
         clock = sources.setdefault(batch["source"][0], _SourceClock())  # a batch comes from one source
-        spool.add(
+        files.add(
             batch.drop("body", "template").with_columns(
                 masked.replace_strict(distinct, ids, return_dtype=pl.Int64).alias("event_id"),
                 unmatched.number(masked, new),
@@ -186,17 +179,14 @@ def _read_into(
             )
         )
         any_key = any_key or batch["session_key"].null_count() < batch.height
-        on_batch(batch.height)
-    if not sources:
-        names = ", ".join(source.path for source in records.sources)
-        raise InputError(f"Expected log records; {names} has none. Is it empty, or is --since/--until too narrow?")
+    check_any(sources, records)
     begins = {name: clock.begin for name, clock in sources.items()}
     if None in begins.values():
         whole = InputClock("records", {name: clock.n_records - 1 for name, clock in sources.items()}, any_key=any_key)
     else:
         latest = max(clock.latest for clock in sources.values() if clock.latest is not None)
         whole = InputClock("ns", dict.fromkeys(sources, latest), any_key=any_key)
-    return PartitionedRecords(spool, whole, begins, dict(zip(unmatched.ids, unmatched.n_records, strict=True)))
+    return PartitionedRecords(files, whole, begins, dict(zip(unmatched.ids, unmatched.n_records, strict=True)))
 
 
 @dataclass

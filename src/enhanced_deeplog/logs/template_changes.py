@@ -145,14 +145,18 @@ def find_changes(
         return nothing
     candidates = _candidates(parts, nothing, texts)
     becomes = _changes(parts, nothing, candidates, vocabulary, usual)
-    normal = [_normal_before(parts, nothing, becomes, candidates, is_abnormal)] if becomes else []
-    for _ in range(_MAX_ROUNDS if becomes else 0):
+    if not becomes:
+        return nothing
+    before = _normal_before(parts, nothing, becomes, candidates, is_abnormal)
+    for _ in range(_MAX_ROUNDS):
         told = {one: _told(candidates[one], becomes[one], vocabulary) for one in becomes}
         changes = replace(nothing, becomes=becomes, told=told)
         look_normal = _normal_with(parts, changes, is_abnormal)
-        kept = {one: becomes[one] for one in becomes if look_normal[one] >= _LOOK_NORMAL * normal[0][one]}
+        kept = {one: becomes[one] for one in becomes if look_normal[one] >= _LOOK_NORMAL * before[one]}
         if len(kept) == len(becomes):
             return changes
+        if not kept:
+            break
         becomes = kept
     return nothing  # what makes so many sessions look abnormal is no deploy
 
@@ -165,6 +169,7 @@ class _Candidate:
         text: Its text.
         n_sessions: So many of them have it.
         begin: Clock at the beginning of the first one.
+        place: Source and number of its first record, which tell it from others that begin at the same time.
         first: Key of that one, and the source and the line where it has it.
         levels: Of its records.
     """
@@ -172,7 +177,7 @@ class _Candidate:
     text: str
     n_sessions: int = 0
     begin: int = np.iinfo(np.int64).max
-    place: tuple[str, int] = ("", 0)  # source and number of its first record, where clocks are equal
+    place: tuple[str, int] = ("", 0)
     first: tuple[str, str, int] = ("", "", 0)
     levels: set[str | None] = field(default_factory=set)
 

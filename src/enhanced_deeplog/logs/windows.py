@@ -77,12 +77,14 @@ class DistinctWindows:
         next_events: int64 (N,).
         counts: How often each pair occurred, int64 (N,).
         inverse: For each event of the input, its pair, int64 (M,).
+        keys: Each pair as bytes, which sort as the pairs do, void (N,).
     """
 
     windows: Int64s
     next_events: Int64s
     counts: Int64s
     inverse: Int64s
+    keys: npt.NDArray[np.void]
 
 
 def distinct_windows(windows: Int64s, next_events: Int64s) -> DistinctWindows:
@@ -102,6 +104,6 @@ def distinct_windows(windows: Int64s, next_events: Int64s) -> DistinctWindows:
     pairs = np.ascontiguousarray(np.column_stack([windows, next_events]).astype(np.int32))
     # Sorting rows as bytes is several times faster than numpy's unique(axis=0); big-endian bytes sort as numbers do.
     keys = pairs.astype(">i4").view(np.dtype((np.void, pairs.shape[1] * 4))).ravel()
-    _, first, inverse, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    keys, first, inverse, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     found = pairs[first].astype(np.int64)
-    return DistinctWindows(found[:, :-1], found[:, -1], counts.astype(np.int64), inverse.astype(np.int64))
+    return DistinctWindows(found[:, :-1], found[:, -1], counts.astype(np.int64), inverse.astype(np.int64), keys)
