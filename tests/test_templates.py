@@ -297,17 +297,19 @@ def test_parameters_put_back_into_the_template_give_the_body(parts: list[tuple[s
         assert "".join(a + b for a, b in zip(literals, [*values, ""], strict=True)) == body
 
 
-@given(
-    st.lists(
-        st.tuples(st.text("ab ", max_size=7), st.lists(st.text("ab ", max_size=2), min_size=1, max_size=4)), max_size=3
-    ),
-    st.sampled_from([1, 2000]),
+bodies_and_literals = st.tuples(
+    st.text("ab ", max_size=7), st.lists(st.text("ab ", max_size=2), min_size=1, max_size=4)
 )
+
+
+@given(st.lists(bodies_and_literals, max_size=3), st.sampled_from([1, 2000]))
 def test_parameters_are_the_shortest_ways_to_fill_a_template_in(pairs: list[tuple[str, list[str]]], times: int) -> None:
-    bodies = normalise_bodies(pl.Series([body for body, _ in pairs for _ in range(times)], dtype=pl.String))
-    templates = [WILDCARD.join(literals) for _, literals in pairs for _ in range(times)]
-    found = parameters(bodies, pl.Series(templates, dtype=pl.String)).to_list()
-    assert found == [naive_parameters(body, template) for body, template in zip(bodies, templates, strict=True)]
+    bodies = normalise_bodies(pl.Series([body for body, _ in pairs], dtype=pl.String)).to_list()
+    templates = [WILDCARD.join(literals) for _, literals in pairs]
+    schema = {"body": pl.String, "template": pl.String}
+    many = pl.DataFrame({"body": bodies * times, "template": templates * times}, schema=schema)
+    found = parameters(many["body"], many["template"]).to_list()
+    assert found == [naive_parameters(*one) for one in zip(bodies, templates, strict=True)] * times
 
 
 def test_a_template_of_hundreds_of_wildcards_costs_little() -> None:
