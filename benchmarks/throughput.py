@@ -128,7 +128,7 @@ def stages(log: Path, bundle: Path) -> dict[str, Any]:
     timed("read", byte_streams, "_lines_of_block")
     timed("read", log_format.LineParser, "parse")
     timed("mask", partitions, "masked_bodies")
-    timed("mine", partitions, "event_ids_of")
+    timed("mine", partitions, "look_up")
     timed("session", detector, "sessions_of")
     timed("window", base_scorer, "distinct_windows")
     timed("score", base_scorer, "score_windows")
