@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from enhanced_deeplog.errors import EnhancedDeepLogError
     from enhanced_deeplog.findings import AnomalyClass, Evidence, Finding, SequenceVerdict
     from enhanced_deeplog.logs.records import LogRecords, read_records
+    from enhanced_deeplog.stream import StreamingClassifier
 
 __all__ = [
     "AnomalyClass",
@@ -22,6 +23,7 @@ __all__ = [
     "Finding",
     "LogRecords",
     "SequenceVerdict",
+    "StreamingClassifier",
     "load_bundle",
     "read_records",
     "save_bundle",
@@ -39,6 +41,7 @@ _HOMES = {
     "Finding": "findings",
     "LogRecords": "logs.records",
     "SequenceVerdict": "findings",
+    "StreamingClassifier": "stream",
     "load_bundle": "bundle",
     "read_records": "logs.records",
     "save_bundle": "bundle",

@@ -12,7 +12,7 @@ from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.learning.pauses import UsualPauses
 from enhanced_deeplog.learning.scoring import OnnxNetwork, SeenWindows, WindowScores, score_windows
 from enhanced_deeplog.logs.sessions import Sessions
-from enhanced_deeplog.logs.windows import distinct_windows, session_windows
+from enhanced_deeplog.logs.windows import DistinctWindows, distinct_windows, session_windows
 
 __all__ = ["BaseScorer", "events_before", "fit_usual_pauses"]
 
@@ -66,18 +66,30 @@ class BaseScorer:
 
     def score(self, sessions: Sessions) -> ScoredSessions:
         """Judge every event of every session once; the network sees each distinct window once."""
-        next_events = self.as_known(sessions.event_ids)
-        pairs = distinct_windows(self.windows(sessions), next_events)
-
-        def score(some: Int64s | slice) -> WindowScores:
-            return score_windows(self.network, pairs.windows[some], pairs.next_events[some], smoothing=self.smoothing)
-
-        scores = score(slice(None)) if self.seen is None else self.seen.score(score, pairs.keys)
-        scored = _scored(sessions, scores, pairs.inverse, ~self.known[sessions.event_ids], len(self.known))
+        pairs = distinct_windows(self.windows(sessions), self.as_known(sessions.event_ids))
+        unseen = ~self.known[sessions.event_ids]
+        scored = _scored(sessions, self._scores_of(pairs), pairs.inverse, unseen, len(self.known))
         if self.usual_pauses is None:
             return scored
         before = events_before(sessions)
         return replace(scored, lateness=self.usual_pauses.lateness(sessions.pauses, before, sessions.event_ids))
+
+    def look_at(self, windows: Int64s, event_ids: Int64s) -> WindowScores:
+        """Judge some events by the windows before them.
+
+        Args:
+            windows: Event ids, left-padded with `PADDING`, int64 (N, W).
+            event_ids: What followed each, int64 (N,).
+        """
+        known = np.where(windows == PADDING, PADDING, self.as_known(windows))
+        pairs = distinct_windows(known, self.as_known(event_ids))
+        return self._scores_of(pairs).take(pairs.inverse)
+
+    def _scores_of(self, pairs: DistinctWindows) -> WindowScores:
+        def score(some: Int64s | slice) -> WindowScores:
+            return score_windows(self.network, pairs.windows[some], pairs.next_events[some], smoothing=self.smoothing)
+
+        return score(slice(None)) if self.seen is None else self.seen.score(score, pairs.keys)
 
 
 def fit_usual_pauses(sessions: Sessions, chosen: Bools) -> UsualPauses:

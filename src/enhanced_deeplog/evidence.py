@@ -48,6 +48,7 @@ def session_findings(
     *,
     source_name: str,
     always_evidence: bool = False,
+    ordinals: Int64s | None = None,
 ) -> list[Finding]:
     """Say what a person is given about the wanted sessions.
 
@@ -58,10 +59,13 @@ def session_findings(
         wanted: Rows of the sessions to speak about, int64 (F,).
         source_name: The logical source, or "".
         always_evidence: Show the most telling records of normal sessions, too.
+        ordinals: How many sessions of the same key, time and first record came before each of the wanted, int64 (F,);
+            None: these are all sessions of their keys, and it can be counted.
     """
     shown = wanted if always_evidence else wanted[verdicts.classes[wanted] != NORMAL]
     evidence = _evidence_of(model, sessions, verdicts.scored, shown)
-    table = sessions.table[wanted].hstack(_first_and_last(sessions, wanted))
+    ordinals = _ordinals(sessions)[wanted] if ordinals is None else ordinals
+    table = sessions.table[wanted].hstack(_first_and_last(sessions, wanted)).with_columns(ordinal=ordinals)
     return [
         _finding(model, verdicts, session, row, evidence.get(session, ()), source_name)
         for session, row in zip(wanted.tolist(), table.to_dicts(), strict=True)
@@ -182,21 +186,24 @@ def _reasons(model: EnhancedDeepLog, verdicts: Verdicts, session: int) -> dict[s
     )
 
 
+def _ordinals(sessions: Sessions) -> Int64s:
+    """How many sessions of the same key, time and first record came before each one, nearly always 0, int64 (S,)."""
+    firsts = sessions.records[sessions.table["first"].to_numpy()].select("timestamp", "text")
+    alike = sessions.table.select("service", "session_key", "part").hstack(firsts)
+    return alike.select(pl.int_range(pl.len(), dtype=pl.Int64).over(alike.columns)).to_series().to_numpy()
+
+
 def _first_and_last(sessions: Sessions, wanted: Int64s) -> pl.DataFrame:
-    """Line and time of the first and the last record of each session, the first one's text, and `ordinal`: how many
-    sessions of the same key, time and first record came before it; nearly always 0."""
-    firsts = sessions.table["first"].to_numpy()
-    lasts = firsts[wanted] + sessions.table["n_records"].to_numpy()[wanted] - 1
-    alike = sessions.table.select("service", "session_key", "part").hstack(
-        sessions.records[firsts].select("timestamp", "text")
-    )
-    ordinals = alike.select(pl.int_range(pl.len(), dtype=pl.Int64).over(alike.columns).alias("ordinal"))
+    """Line and time of the first and the last record of each session, and the first one's text."""
+    firsts = sessions.table["first"].to_numpy()[wanted]
+    lasts = firsts + sessions.table["n_records"].to_numpy()[wanted] - 1
     time = pl.col("timestamp").dt.to_string(_ISO)  # of the wanted alone: most sessions are normal and not asked for
-    first = sessions.records[firsts[wanted]].select(
+    first = sessions.records[firsts].select(
         pl.col("line").alias("first_line"), time.alias("first_timestamp"), pl.col("text").alias("first_text")
     )
-    last = sessions.records[lasts].select(pl.col("line").alias("last_line"), time.alias("last_timestamp"))
-    return first.hstack(last).hstack(ordinals[wanted])
+    return first.hstack(
+        sessions.records[lasts].select(pl.col("line").alias("last_line"), time.alias("last_timestamp"))
+    )
 
 
 def _evidence_of(

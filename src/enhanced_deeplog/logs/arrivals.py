@@ -1,0 +1,157 @@
+"""The order of records that arrive from several sources at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+__all__ = ["Arrivals"]
+
+_UNTIMED = 1_000  # records without a timestamp, after which a source is taken to have none
+_MAX_HELD = 100_000  # records that wait for other sources; beyond, none waits
+_NS = 1_000_000_000
+
+
+@dataclass
+class _Arriving:
+    """One source.
+
+    Attributes:
+        n_records: That came from it.
+        reached: Latest time so far, ns; None: there was none yet.
+    """
+
+    n_records: int = 0
+    reached: int | None = None
+
+
+class Arrivals:
+    """Puts the records of several sources into the order that they have as files: that of time, then of the source.
+
+    A record is let through once no source can bring an earlier one. A source that falls behind the others by more
+    than `max_delay_s` is not waited for: what it brings later is late.
+
+    Args:
+        unit: What pauses are measured in, where the input doesn't contradict it.
+        sources: Names of the sources, if all are to be waited for from the beginning.
+        max_delay_s: See above.
+
+    Attributes:
+        unit: What `clock` counts: ns, or the records of each source; None: not decided yet.
+        n_late: Records that came after later ones of other sources had been let through.
+    """
+
+    def __init__(self, unit: Literal["ns", "records"] | None, sources: Iterable[str], max_delay_s: float) -> None:
+        self._expected: Literal["ns", "records"] | None = unit
+        self.unit: Literal["ns", "records"] | None = None
+        self._sources = {name: _Arriving() for name in sources}
+        self._max_delay = int(max_delay_s * _NS) if max_delay_s < 2**31 else None
+        self._held: list[pl.DataFrame] = []
+        self._let_through: int | None = None
+        self.n_late = 0
+
+    @property
+    def now(self) -> dict[str, int]:
+        """The clock of each source, as far as records were let through; "": of all of them."""
+        if self.unit == "records":
+            return {name: source.n_records - 1 for name, source in self._sources.items()}
+        return {} if self._let_through is None else {"": self._let_through}
+
+    @property
+    def n_held(self) -> int:
+        """Records that wait for other sources."""
+        return sum(frame.height for frame in self._held)
+
+    def take(self, records: pl.DataFrame) -> pl.DataFrame | None:
+        """Take records; returns those whose place is sure, with `clock`, or None where there are none.
+
+        Args:
+            records: In the order in which they arrived, with the columns of `RECORD_SCHEMA`.
+        """
+        for frame in records.partition_by("source", maintain_order=True) if len(records) else []:
+            arrived = self._read(frame)  # which may change what is held
+            self._held.append(arrived)
+        if self.unit is None:
+            self._decide()
+        if self.n_held > _MAX_HELD:
+            return self.rest()
+        return self._let(self._sure_until()) if self.unit is not None else None
+
+    def rest(self) -> pl.DataFrame | None:
+        """All that is held, whatever may still come."""
+        spoke = [source for source in self._sources.values() if source.n_records]
+        self.unit = self.unit or ("ns" if all(source.reached is not None for source in spoke) else "records")
+        return self._let(None)
+
+    def _read(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Records of one source, with the time that it had `reached` by each, and their `number`."""
+        source = self._sources.setdefault(frame["source"][0], _Arriving())
+        times = frame["timestamp"].dt.epoch("ns")
+        reached = pl.Series([source.reached], dtype=pl.Int64).append(times).cum_max().fill_null(strategy="forward")[1:]
+        if self.unit == "ns" and reached[0] is None:  # the others have a time: what has none has come by now
+            reached = reached.fill_null(max(s.reached for s in self._sources.values() if s.reached is not None))
+        number = pl.int_range(source.n_records, source.n_records + len(frame), dtype=pl.Int64, eager=True)
+        if source.reached is None and reached[-1] is not None:
+            begin = int(times.drop_nulls()[0])  # what has no time before that begins with it
+            reached = reached.fill_null(begin)
+            of_source = pl.col("source") == frame["source"][0]
+            self._held = [
+                held.with_columns(pl.when(of_source).then(pl.col("reached").fill_null(begin)).otherwise("reached"))
+                for held in self._held
+            ]
+        source.n_records += len(frame)
+        source.reached = reached[-1]
+        return frame.with_columns(reached.alias("reached"), number.alias("number"))
+
+    def _decide(self) -> None:
+        """By the time of all sources, or by the number of the record where one has none."""
+        untimed = [source for source in self._sources.values() if source.reached is None]
+        if any(source.n_records >= _UNTIMED for source in untimed):
+            self.unit = "records"
+        elif not untimed:
+            self.unit = "ns"
+        elif self._expected == "records" and len(untimed) == len(self._sources):
+            self.unit = "records"
+        elif self._max_delay is not None and not any(source.n_records for source in untimed):
+            times = pl.concat(self._held)["reached"]  # of some that are waited for nothing has come
+            if int(times.max() or 0) - int(times.min() or 0) > self._max_delay:  # type: ignore[arg-type]  # any type
+                self.unit = "ns"
+
+    def _sure_until(self) -> int | None:
+        """No source can bring a record before that time any more, unless late; None: it doesn't matter."""
+        if self.unit == "records" or len(self._sources) == 1:
+            return None
+        reached = [source.reached for source in self._sources.values() if source.reached is not None]
+        waits = len(reached) < len(self._sources)
+        if not reached:
+            return -_NS
+        slowest = min(reached) if not waits else -_NS
+        return slowest if self._max_delay is None else max(slowest, max(reached) - self._max_delay)
+
+    def _let(self, until: int | None) -> pl.DataFrame | None:
+        if not self._held:
+            return None
+        held = pl.concat(self._held) if len(self._held) > 1 else self._held[0]
+        self._held = []
+        if self.unit == "records":
+            return held.with_columns(clock="number").drop("reached", "number")
+        if len(self._sources) > 1:
+            if until is not None:
+                sure = pl.col("reached") < until
+                waiting = held.filter(~sure.fill_null(value=False))
+                if len(waiting):
+                    self._held = [waiting]
+                held = held.filter(sure)
+            held = held.sort("reached", "source", maintain_order=True)
+        if not len(held):
+            return None
+        before = self._let_through
+        if before is not None:
+            self.n_late += int((held["reached"] < before).sum())
+            # What is late, or of a source that never told a time, comes at the time that it is by now.
+            held = held.with_columns(pl.max_horizontal("reached", pl.lit(before)))
+        self._let_through = held["reached"][-1]
+        return held.with_columns(clock="reached").drop("reached", "number")

@@ -1,0 +1,347 @@
+"""Judging records as they come: the same findings as `classify` gives on the same records, ids included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from enhanced_deeplog.detection import detect
+from enhanced_deeplog.errors import InputError
+from enhanced_deeplog.events import END, PADDING
+from enhanced_deeplog.evidence import session_findings
+from enhanced_deeplog.findings import Finding
+from enhanced_deeplog.learning.features import ScoredSessions
+from enhanced_deeplog.logs.arrivals import Arrivals
+from enhanced_deeplog.logs.corpus import look_up, masked_bodies
+from enhanced_deeplog.logs.open_sessions import OpenPart, OpenSessions, as_sessions
+from enhanced_deeplog.logs.records import RECORD_SCHEMA
+from enhanced_deeplog.logs.session_keys import session_key_of
+
+if TYPE_CHECKING:
+    from enhanced_deeplog.detector import EnhancedDeepLog
+
+__all__ = ["StreamOutput", "StreamingClassifier", "WindowVerdicts"]
+
+Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
+
+_BATCH = 512  # records judged at once
+
+
+@dataclass(frozen=True)
+class WindowVerdicts:
+    """What the base model says of each record that was judged, in the order in which they were.
+
+    Attributes:
+        records: `source`, `line`, `session_key` (where it has none, where it comes from) and `event_id` of each.
+        surprise: -log p(observed event), nats, float64 (N,).
+        rank: 1-based place of the observed event in the prediction, int64 (N,).
+    """
+
+    records: pl.DataFrame
+    surprise: Float64s
+    rank: Int64s
+
+
+@dataclass(frozen=True)
+class StreamOutput:
+    """What changed.
+
+    Attributes:
+        findings: Sessions that are found abnormal, or of which more is known; the latest word on an id holds. One
+            that isn't an anomaly takes back what was said before.
+        verdicts: On the records judged just now: some may wait for those of other sources.
+    """
+
+    findings: tuple[Finding, ...]
+    verdicts: tuple[WindowVerdicts, ...]
+
+
+@dataclass
+class StreamingClassifier:
+    """Judges records as they come, by a fitted model; learns nothing.
+
+    When the input has ended and `finish` was called, the latest word on each id is what `classify` says of the same
+    records: same id, session key, verdict, class, evidence and score. Not the same are inputs in whose midst a deploy
+    changes templates: `classify`, which sees what follows, takes them as usual, and a stream reports them. Sources
+    without timestamps are taken in the order in which their records come.
+
+    Args:
+        model: A fitted one, or one that was loaded.
+        source_name: The logical source, for the ids of findings.
+        sources: Names of the sources that records come from, where all of them are to be waited for from the beginning.
+        max_delay_s: So far a source may fall behind the others, in the time of the log, before they stop waiting.
+        most_records: Records held in memory, at most; beyond, the sessions that have paused longest are given up: they
+            are judged as they are, and what comes later with their key is another session.
+
+    Example:
+        >>> from enhanced_deeplog import Config, EnhancedDeepLog, LogRecords
+        >>> lines = [f"s{i},1 2 3 1 2 3" for i in range(200)]
+        >>> config = Config.of({"learning": {"hidden_size": 16, "epochs": 5}, "classifier": {"epochs": 1}})
+        >>> model = EnhancedDeepLog(config).fit(normal=LogRecords.from_lines(lines, format="sequences"))
+        >>> stream = StreamingClassifier(model)
+        >>> new = LogRecords.from_lines(["odd,1 2 9 9 9 9", "usual,1 2 3 1 2 3"], format="sequences")
+        >>> [finding.session_key for batch in new for finding in stream.process_many(batch).findings]
+        ['odd']
+        >>> stream.finish().findings
+        ()
+    """
+
+    model: EnhancedDeepLog
+    source_name: str = ""
+    sources: Sequence[str] = ()
+    max_delay_s: float = 60.0
+    most_records: int = 200_000
+    _known_events: dict[str, int] = field(default_factory=dict)
+    _known_novelty: dict[bytes, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rules, limits = self.model.session_rules, self.model.pause_limits
+        self._detection = self.model.detection.remembering()
+        self._arrivals = Arrivals(next(iter(limits), None), self.sources, self.max_delay_s)  # type: ignore[arg-type]
+        self._sizes = [self._detection.scorer.window_size, *self._detection.by_size]
+        self._key = None if rules.key is None else session_key_of(rules.key)
+        self._open: OpenSessions | None = None
+
+    @property
+    def n_late(self) -> int:
+        """Records that came after later ones of other sources had been judged."""
+        return self._arrivals.n_late
+
+    @property
+    def n_given_up(self) -> int:
+        """Sessions that were given up because too many records were held."""
+        return self._open.n_given_up if self._open else 0
+
+    @property
+    def n_open(self) -> int:
+        """Sessions that may still get records."""
+        return len(self._open) if self._open else 0
+
+    def process(self, record: Mapping[str, Any]) -> StreamOutput:
+        """Judge one record: `process_many` of it alone. Many at once are far cheaper."""
+        return self.process_many([record])
+
+    def process_many(self, records: pl.DataFrame | Iterable[Mapping[str, Any]]) -> StreamOutput:
+        """Judge records, in micro-batches.
+
+        Args:
+            records: In the order in which they came from each source: a batch of `LogRecords`, or mappings with the
+                fields of `RECORD_SCHEMA`, of which only `body` must be there.
+
+        Raises:
+            InputError: If records lack a field, or a value isn't of its type.
+        """
+        frame = records if isinstance(records, pl.DataFrame) else _frame_of(records)
+        missing = [name for name in RECORD_SCHEMA if name not in frame.columns]
+        if missing:
+            raise InputError(
+                f"Expected records with the columns {', '.join(RECORD_SCHEMA)}; {', '.join(missing)} is missing. "
+                "Batches of read_records have them all."
+            )
+        findings: list[Finding] = []
+        verdicts: list[WindowVerdicts] = []
+        for batch in frame.iter_slices(_BATCH):
+            arrived = self._arrivals.take(self._with_events(batch))
+            self._judge(arrived, findings, verdicts)
+        return StreamOutput(tuple(findings), tuple(verdicts))
+
+    def finish(self) -> StreamOutput:
+        """The input has ended: judge what was held back, and give the last word on every open session."""
+        findings: list[Finding] = []
+        verdicts: list[WindowVerdicts] = []
+        self._judge(self._arrivals.rest(), findings, verdicts)
+        if self._open is not None:
+            self._tell([part for part in self._open if part.told and part.changed], findings)
+        return StreamOutput(tuple(findings), tuple(verdicts))
+
+    def _with_events(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """The records with their session key and event, without their text's body."""
+        model = self.model
+        if self._key is not None and self._key.name != "field":
+            batch = batch.with_columns(self._key.extract(batch))
+        masked, given = masked_bodies(batch, model.miner)
+        distinct = masked.unique(maintain_order=True).to_list()
+        ids = look_up(distinct, given, model.miner, model.vocabulary, known=self._known_events)
+        event_ids = masked.replace_strict(distinct, ids, return_dtype=pl.Int64).alias("event_id")
+        return batch.drop("body", "template").with_columns(event_ids)
+
+    def _judge(
+        self, arrived: pl.DataFrame | None, findings: list[Finding], verdicts: list[WindowVerdicts]
+    ) -> None:
+        """Add records to their sessions, let time go by, and judge the sessions that this changes."""
+        if arrived is None:
+            return
+        unit = self._arrivals.unit
+        assert unit is not None  # decided before anything is let through
+        if self._open is None:
+            rules = self.model.session_rules
+            keyed = rules.key is not None or True in self.model.detection.calibration.scores
+            self._open = OpenSessions(
+                rules,
+                self.model.pause_limits.get(unit),
+                by_gap=keyed and unit == "ns",
+                n_context=max(self._sizes),
+                most_records=self.most_records,
+            )
+        touched = self._open.add(arrived, one_clock=unit == "ns")
+        verdicts.append(self._look_at(touched))
+        changed = touched | self._open.wait(self._arrivals.now) | self._open.give_up()
+        closing = {part for part in changed if part.final or part.ended or part not in touched}
+        unsure = [part for part in changed if not part.told]
+        odd = {part for part, is_odd in zip(unsure, self._are_odd(unsure), strict=True) if is_odd}
+        self._tell([part for part in changed if part in odd or (part.told and part in closing)], findings)
+
+    # --- what the base model says ----------------------------------------------------------------------------------
+
+    def _look_at(self, parts: Iterable[OpenPart]) -> WindowVerdicts:
+        """Score the events that have come."""
+        new = [(part, len(part.surprise)) for part in parts if len(part.surprise) < len(part.event_ids)]
+        n_new = [len(part.event_ids) - begin for part, begin in new]
+        windows = [self._window(part, at) for part, begin in new for at in range(begin, len(part.event_ids))]
+        event_ids = np.fromiter(chain.from_iterable(part.event_ids[begin:] for part, begin in new), np.int64)
+        scores = self._detection.scorer.look_at(np.array(windows, dtype=np.int64), event_ids)
+        surprise, rank = scores.surprise.tolist(), scores.rank.tolist()
+        lateness = self._lateness(new, windows, event_ids)
+        place = 0
+        for (part, _), n in zip(new, n_new, strict=True):
+            part.surprise += surprise[place : place + n]
+            part.rank += rank[place : place + n]
+            part.lateness += lateness[place : place + n]
+            place += n
+        seen = [(*r[:3:2], p.stream.key, e) for p, b in new for r, e in zip(p.records[b:], p.event_ids[b:], strict=True)]
+        schema = {"source": pl.String(), "line": pl.Int64(), "session_key": pl.String(), "event_id": pl.Int64()}
+        return WindowVerdicts(pl.DataFrame(seen, schema, orient="row"), scores.surprise, scores.rank)
+
+    def _window(self, part: OpenPart, at: int) -> list[int]:
+        """The events before one of a part, as many as the base model reads."""
+        size = self._detection.scorer.window_size
+        if at >= size:
+            return part.event_ids[at - size : at]
+        past = (part.before.event_ids[at - size :] if part.before is not None else []) + part.event_ids[:at]
+        return [PADDING] * (size - len(past)) + past
+
+    def _lateness(self, new: list[tuple[OpenPart, int]], windows: list[list[int]], event_ids: Int64s) -> list[float]:
+        usual = self._detection.scorer.usual_pauses
+        if usual is None:
+            return []
+        pauses = np.fromiter(chain.from_iterable(part.pauses[begin:] for part, begin in new), np.float64)
+        before = np.array([window[-1] for window in windows], dtype=np.int64)
+        found: list[float] = usual.lateness(pauses, before, event_ids).tolist()
+        return found
+
+    def _are_odd(self, parts: Sequence[OpenPart]) -> npt.NDArray[np.bool_]:
+        """Whether detection finds each of them abnormal: all that most sessions are ever asked, bool (P,)."""
+        if not parts:
+            return np.zeros(0, dtype=np.bool_)
+        scored = self._scored(parts)
+        calibration = self._detection.calibration
+        novelty = self._novelty(scored)
+        known = replace(calibration, known=_Told(novelty))  # type: ignore[arg-type]  # asked for its novelty alone
+        _, scores, thresholds, _ = detect(scored, known, self.model.config)
+        return np.asarray(scores > thresholds)
+
+    def _scored(self, parts: Sequence[OpenPart]) -> ScoredSessions:
+        """What is known of some parts, END scored where they have ended."""
+        scorer = self._detection.scorer
+        ended = np.array([part.ended for part in parts])
+        n_events = np.array([len(part.event_ids) for part in parts], dtype=np.int64)
+        starts = np.concatenate([[0], np.cumsum(n_events + ended)]).astype(np.int64)
+        is_end = np.zeros(starts[-1], dtype=np.bool_)
+        is_end[starts[1:][ended] - 1] = True
+        ends = [self._window(part, len(part.event_ids)) for part in parts if part.ended]
+        of_end = scorer.look_at(np.array(ends, dtype=np.int64).reshape(-1, scorer.window_size), np.full(len(ends), END))
+
+        def laid_out(name: str, at_end: npt.NDArray[Any], dtype: Any) -> npt.NDArray[Any]:
+            laid = np.empty(starts[-1], dtype=dtype)
+            laid[~is_end] = np.fromiter(chain.from_iterable(getattr(part, name) for part in parts), dtype)
+            laid[is_end] = at_end
+            return laid
+
+        event_ids = laid_out("event_ids", np.full(len(ends), END), np.int64)
+        no_lateness = scorer.usual_pauses is None
+        return ScoredSessions(
+            event_ids=event_ids,
+            starts=starts,
+            surprise=laid_out("surprise", of_end.surprise, np.float64),
+            rank=laid_out("rank", of_end.rank, np.int64),
+            unseen=~scorer.known[event_ids],
+            hidden_state=of_end.hidden_state[:0],  # of no account in detection
+            pair=event_ids[:0],
+            is_open=np.array([not part.final and not part.ended for part in parts]),
+            keyed=np.array([part.stream.keyed for part in parts]),
+            n_events=len(scorer.known),
+            lateness=None if no_lateness else laid_out("lateness", np.zeros(len(ends)), np.float64),
+        )
+
+    def _novelty(self, scored: ScoredSessions) -> Float64s:
+        """Novelty of the counts of each session; what was asked for before is not asked again."""
+        counts = scored.counts
+        keys = [row.tobytes() for row in np.column_stack([scored.is_open, counts]).astype(np.int32)]
+        new = {key: i for i, key in enumerate(keys) if key not in self._known_novelty}
+        if new:
+            rows = np.fromiter(new.values(), np.int64)
+            found = self._detection.calibration.known.novelty(counts[rows], scored.is_open[rows])
+            if len(self._known_novelty) > 100_000:
+                self._known_novelty = {key: self._known_novelty[key] for key in keys if key in self._known_novelty}
+            self._known_novelty.update(zip(new, found.tolist(), strict=True))
+        return np.array([self._known_novelty[key] for key in keys])
+
+    # --- what a person is told -------------------------------------------------------------------------------------
+
+    def _tell(self, parts: Sequence[OpenPart], findings: list[Finding]) -> None:
+        """Judge some parts as `classify` does, and add what is to be said of them."""
+        if not parts:
+            return
+        unit = self._arrivals.unit
+        assert unit is not None
+        sessions, rows = as_sessions(parts, unit)
+        verdicts = self.model.kinds.judge(self._detection.look_at(sessions), self._detection, self.model.config)
+        ordinals = np.array([part.ordinal for part in parts], dtype=np.int64)
+        told = session_findings(
+            self.model, sessions, verdicts, rows, source_name=self.source_name, ordinals=ordinals
+        )
+        for part, finding in zip(parts, told, strict=True):
+            if finding.is_anomaly or part.told:
+                findings.append(finding)
+            part.told, part.changed = finding.is_anomaly, False
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Stands for known counts where the novelty of all sessions is known already."""
+
+    found: Float64s
+
+    def novelty(self, counts: Float64s, is_open: npt.NDArray[np.bool_]) -> Float64s:
+        """As it was found."""
+        return self.found
+
+
+def _frame_of(records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+    """Mappings as a batch of records.
+
+    Raises:
+        InputError: If a field is unknown or has a value of another type, or `body` is missing.
+    """
+    rows = list(records)
+    for i, row in enumerate(rows):
+        unknown = [name for name in row if name not in RECORD_SCHEMA]
+        if unknown or not isinstance(row.get("body"), str):
+            what = f"the field {unknown[0]!r}" if unknown else f"the body {row.get('body')!r}"
+            raise InputError(
+                f"Record {i + 1}: expected the fields {', '.join(RECORD_SCHEMA)}, body being text; got {what}."
+            )
+    defaults: dict[str, Any] = {"source": "", "service": "", "ends_session": False, "line": 0}
+    columns = {name: [row.get(name, defaults.get(name)) for row in rows] for name in RECORD_SCHEMA}
+    try:
+        frame = pl.DataFrame(columns, RECORD_SCHEMA)
+    except (TypeError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"Expected records whose fields have the types of RECORD_SCHEMA, but: {error}") from None
+    return frame.with_columns(pl.col("text").fill_null(pl.col("body")))
