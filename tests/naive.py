@@ -328,3 +328,14 @@ def naive_parameters(body: str, template: str) -> list[str]:
         return None
 
     return filled(len(first), rest) or []
+
+
+def naive_nth_nearest(distance: Sequence[float], n_known: Sequence[int], n_alike: int) -> int:
+    """Go from the nearest to the farthest, the first of equals first, until `n_alike` sessions are passed (or all)."""
+    passed = 0
+    order = sorted(range(len(distance)), key=lambda i: (distance[i], i))
+    for i in order:
+        passed += n_known[i]
+        if passed >= min(n_alike, sum(n_known)):
+            return i
+    return order[-1]

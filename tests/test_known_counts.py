@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from enhanced_deeplog.learning import known_counts
 from enhanced_deeplog.learning.known_counts import KnownCounts, count_events
-from naive import naive_novelty
+from naive import naive_novelty, naive_nth_nearest
 
 counted_sessions = st.lists(
     st.tuples(st.lists(st.integers(0, 3), min_size=3, max_size=3), st.booleans()), min_size=1, max_size=12
@@ -53,7 +53,7 @@ def test_what_a_session_has_too_much_or_too_little_of_adds_up_to_its_novelty(
     normal: list[tuple[list[int], bool]], counts: list[int], is_open: bool, n_alike: int
 ) -> None:
     known, _ = fit(normal, n_alike)
-    excess = known.excess(np.array(counts, dtype=np.float64), is_open)
+    (excess,) = known.excess(*as_arrays([(counts, is_open)]))
     novelty = known.novelty(*as_arrays([(counts, is_open)]))
     assert np.abs(excess).sum() == pytest.approx(novelty[0])
     assert not is_open or (excess >= 0).all()
@@ -116,3 +116,29 @@ def fit(sessions: list[tuple[list[int], bool]], n_alike: int = 1) -> tuple[Known
 def as_arrays(sessions: list[tuple[list[int], bool]]) -> tuple[np.ndarray, np.ndarray]:
     counts, is_open = zip(*sessions, strict=True)
     return np.array(counts, dtype=np.float64), np.array(is_open)
+
+
+neighbours = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 4)), min_size=1, max_size=12)
+
+
+@given(st.lists(st.tuples(neighbours, st.booleans()), min_size=1, max_size=4), st.integers(1, 9))
+def test_the_nth_nearest_is_found_by_looking_at_few(
+    rows: list[tuple[list[tuple[int, int]], bool]], n_alike: int
+) -> None:
+    n = min(len(near) for near, _ in rows)
+    distance = np.array([[float(d) for d, _ in near[:n]] for near, _ in rows])
+    # At most one doesn't count: the session itself.
+    n_known = np.array([[0 if itself and i == 0 else k for i, (_, k) in enumerate(near[:n])] for near, itself in rows])
+    found = known_counts.nth_nearest(distance, n_known, n_alike)
+    expected = [naive_nth_nearest(d, k, n_alike) for d, k in zip(distance.tolist(), n_known.tolist(), strict=True)]
+    assert found.tolist() == expected
+
+
+@given(counted_sessions, st.lists(counted_sessions, min_size=1, max_size=4), st.integers(1, 3))
+def test_novelty_that_is_remembered_is_the_same(
+    normal: list[tuple[list[int], bool]], batches: list[list[tuple[list[int], bool]]], n_alike: int
+) -> None:
+    known, _ = fit(normal, n_alike)
+    seen = known_counts.SeenCounts(known, most=3)
+    for batch in batches:
+        assert seen.novelty(*as_arrays(batch)).tolist() == known.novelty(*as_arrays(batch)).tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,14 @@ import numpy.typing as npt
 from enhanced_deeplog.events import PADDING, UNKNOWN
 from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.learning.pauses import UsualPauses
-from enhanced_deeplog.learning.scoring import OnnxNetwork, SeenWindows, WindowScores, score_windows
+from enhanced_deeplog.learning.scoring import (
+    ExpectedEvents,
+    OnnxNetwork,
+    SeenWindows,
+    WindowScores,
+    expected_events,
+    score_windows,
+)
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.logs.windows import DistinctWindows, distinct_windows, session_windows
 
@@ -18,6 +25,8 @@ __all__ = ["BaseScorer", "events_before", "fit_usual_pauses"]
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+
+_MAX_EXPECTED = 100_000  # windows of which it is remembered what was expected after them
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class BaseScorer:
         window_size: W.
         usual_pauses: How long steps usually take; None: pauses are not judged.
         seen: Scores of windows seen before; None: they are not remembered.
+        seen_expected: What was expected after windows seen before.
     """
 
     network: OnnxNetwork
@@ -39,6 +49,7 @@ class BaseScorer:
     window_size: int
     usual_pauses: UsualPauses | None = None
     seen: SeenWindows | None = None
+    seen_expected: dict[tuple[bytes, int], ExpectedEvents] = field(default_factory=dict)
 
     def windows(self, sessions: Sessions) -> Int64s:
         """The window before each event, as the network reads it, int64 (M, W)."""
@@ -58,7 +69,7 @@ class BaseScorer:
 
     def remembering(self) -> BaseScorer:
         """The same, that scores again only what it hasn't seen of late."""
-        return replace(self, seen=SeenWindows())
+        return replace(self, seen=SeenWindows(), seen_expected={})
 
     def as_known(self, event_ids: Int64s) -> Int64s:
         """Event ids with UNKNOWN in place of what the network never saw."""
@@ -84,6 +95,17 @@ class BaseScorer:
         known = np.where(windows == PADDING, PADDING, self.as_known(windows))
         pairs = distinct_windows(known, self.as_known(event_ids))
         return self._scores_of(pairs).take(pairs.inverse)
+
+    def expected(self, windows: Int64s, n_expected: int) -> list[ExpectedEvents]:
+        """The events expected most after each of distinct windows, int64 (N, W); see `expected_events`."""
+        keys = [(window.tobytes(), n_expected) for window in windows]
+        new = [i for i, key in enumerate(keys) if key not in self.seen_expected]
+        if len(self.seen_expected) + len(new) > _MAX_EXPECTED:
+            self.seen_expected.clear()
+            new = list(range(len(keys)))
+        found = expected_events(self.network, windows[new], n_expected)
+        self.seen_expected.update(zip((keys[i] for i in new), found, strict=True))
+        return [self.seen_expected[key] for key in keys]
 
     def _scores_of(self, pairs: DistinctWindows) -> WindowScores:
         def score(some: Int64s | slice) -> WindowScores:

@@ -18,7 +18,7 @@ from enhanced_deeplog.events import END
 from enhanced_deeplog.learning.anomaly_score import EVIDENCE, TIMING, SessionScore
 from enhanced_deeplog.learning.calibration import CleanPart
 from enhanced_deeplog.learning.features import ScoredSessions
-from enhanced_deeplog.learning.known_counts import KnownCounts
+from enhanced_deeplog.learning.known_counts import KnownCounts, SeenCounts
 from enhanced_deeplog.learning.pauses import UsualLateness
 from enhanced_deeplog.learning.surprise import UsualSurprise, accumulate
 from enhanced_deeplog.logs.sessions import Sessions
@@ -76,16 +76,19 @@ class Calibration:
         scores: From evidence to score; apart for sessions made by a key (True) and sessions without (False), where
             there are enough of them.
         lateness: How late their events are; None: pauses are not judged.
+        seen: Novelty of the counts seen before; None: it is not remembered.
     """
 
     known: KnownCounts
     usual: UsualSurprise
     scores: Mapping[bool, SessionScore]
     lateness: UsualLateness | None = None
+    seen: SeenCounts | None = None
 
     def evidence(self, scored: ScoredSessions) -> dict[str, Float64s]:
         """Each kind of evidence of each session, float64 (S,)."""
-        return _evidence(scored, self.known.novelty(scored.counts, scored.is_open), self.usual, self.lateness)
+        judge = self.known.novelty if self.seen is None else self.seen.novelty
+        return _evidence(scored, judge(scored.counts, scored.is_open), self.usual, self.lateness)
 
     def judge(self, scored: ScoredSessions, alarm_rate: float) -> tuple[Float64s, Float64s, Float64s]:
         """How odd each session is.
@@ -206,9 +209,10 @@ class Detection:
         return replace(self.scorer.score(sessions), by_size=others)
 
     def remembering(self) -> Detection:
-        """The same for many sessions a part at a time: windows that come again are not scored again."""
+        """The same for many sessions a part at a time: windows and counts that come again are not judged again."""
         by_size = {size: scorer.remembering() for size, scorer in self.by_size.items()}
-        return replace(self, scorer=self.scorer.remembering(), by_size=by_size)
+        calibration = replace(self.calibration, seen=SeenCounts(self.calibration.known))
+        return replace(self, scorer=self.scorer.remembering(), by_size=by_size, calibration=calibration)
 
     def with_threads(self, threads: int) -> Detection:
         """The same, scoring on so many threads."""

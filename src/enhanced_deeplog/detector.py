@@ -146,7 +146,7 @@ class EnhancedDeepLog:
             for sessions in map(changes.sessions, read):
                 verdicts = self._judge(sessions, detection)
                 wanted = np.arange(len(sessions)) if every_session else np.flatnonzero(verdicts.classes != NORMAL)
-                findings = session_findings(self, sessions, verdicts, wanted, source_name=source_name)
+                findings = session_findings(self, detection, sessions, verdicts, wanted, source_name=source_name)
                 found += zip(places_of(sessions, wanted), findings, strict=True)
         return [finding for _, finding in sorted(found, key=lambda one: one[0])]
 
@@ -175,7 +175,7 @@ class EnhancedDeepLog:
                 if len(wanted):
                     verdicts = self._judge(sessions, detection)
                     found += session_findings(
-                        self, sessions, verdicts, wanted, source_name=source_name, always_evidence=True
+                        self, detection, sessions, verdicts, wanted, source_name=source_name, always_evidence=True
                     )
                 others.extend(sessions.table["session_key"].unique(maintain_order=True).head(3))
         if found:

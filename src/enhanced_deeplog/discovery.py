@@ -217,6 +217,8 @@ def _key_of(templates: tuple[tuple[str, float], ...], pattern: Pattern, taken: s
 def _example_lines(
     sessions: Sessions, abnormal: ScoredSessions, session: int, typical: int, detection: Detection
 ) -> tuple[str, ...]:
-    places = telling_places(abnormal, typical, detection.calibration, n_most=_N_EXAMPLES)
+    calibration = detection.calibration
+    (excess,) = calibration.known.excess(abnormal.counts[[typical]], abnormal.is_open[[typical]])
+    places = telling_places(abnormal, typical, calibration, excess, n_most=_N_EXAMPLES)
     shown = dict.fromkeys(sessions.rows[sessions.starts[session] + places].tolist())
     return tuple(str(sessions.records["text"][row]) for row in shown)

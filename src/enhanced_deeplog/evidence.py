@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from enhanced_deeplog.detection import Calibration
+from enhanced_deeplog.detection import Calibration, Detection
 from enhanced_deeplog.events import END, FIRST_TEMPLATE, UNKNOWN, template_id
 from enhanced_deeplog.explanation import advice_for, pattern_of, reasons_of, severity_of, shares_of
 from enhanced_deeplog.findings import (
@@ -22,7 +23,6 @@ from enhanced_deeplog.findings import (
     finding_id,
 )
 from enhanced_deeplog.learning.features import ScoredSessions
-from enhanced_deeplog.learning.scoring import expected_events
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.verdicts import Verdicts
 
@@ -42,6 +42,7 @@ _ISO = "%Y-%m-%dT%H:%M:%S%.6fZ"
 
 def session_findings(
     model: EnhancedDeepLog,
+    detection: Detection,
     sessions: Sessions,
     verdicts: Verdicts,
     wanted: Int64s,
@@ -54,6 +55,7 @@ def session_findings(
 
     Args:
         model: That judged.
+        detection: Of this model; one that remembers what it has seen is faster.
         sessions: All sessions that were judged.
         verdicts: What was decided about them.
         wanted: Rows of the sessions to speak about, int64 (F,).
@@ -63,11 +65,14 @@ def session_findings(
             None: these are all sessions of their keys, and it can be counted.
     """
     shown = wanted if always_evidence else wanted[verdicts.classes[wanted] != NORMAL]
-    evidence = _evidence_of(model, sessions, verdicts.scored, shown)
+    scored = verdicts.scored
+    of_each = detection.calibration.known.excess(scored.counts[wanted], scored.is_open[wanted])
+    excess = dict(zip(wanted.tolist(), of_each, strict=True))
+    evidence = _evidence_of(model, detection, sessions, scored, shown, excess)
     ordinals = _ordinals(sessions)[wanted] if ordinals is None else ordinals
     table = sessions.table[wanted].hstack(_first_and_last(sessions, wanted)).with_columns(ordinal=ordinals)
     return [
-        _finding(model, verdicts, session, row, evidence.get(session, ()), source_name)
+        _finding(model, verdicts, session, row, evidence.get(session, ()), excess[session], source_name)
         for session, row in zip(wanted.tolist(), table.to_dicts(), strict=True)
     ]
 
@@ -78,9 +83,11 @@ def _finding(
     session: int,
     row: dict[str, Any],
     evidence: tuple[Evidence, ...],
+    excess: Float64s,
     source_name: str,
 ) -> Finding:
-    """What is said about one session: `row` is its row of the table, with its first and last record."""
+    """What is said about one session: `row` is its row of the table, with its first and last record; `excess` is what
+    it has too much or too little of, float64 (V,)."""
     chosen = int(verdicts.classes[session])
     score, threshold = float(verdicts.scores[session]), float(verdicts.thresholds[session])
     drift = model.detection.drift
@@ -111,7 +118,7 @@ def _finding(
         class_probabilities={str(c): p for c, p in verdicts.class_probabilities(session).items()},
         pattern=pattern,
         severity=severity,
-        reasons=_reasons(model, verdicts, session),
+        reasons=_reasons(model, verdicts, session, excess),
         n_records=row["n_records"],
         first_line=row["first_line"],
         last_line=row["last_line"],
@@ -147,18 +154,27 @@ def pattern_of_session(scored: ScoredSessions, session: int, rarities: Float64s,
     )
 
 
-def telling_places(scored: ScoredSessions, session: int, calibration: Calibration, *, n_most: int) -> Int64s:
+def telling_places(
+    scored: ScoredSessions, session: int, calibration: Calibration, excess: Float64s, *, n_most: int
+) -> Int64s:
     """Places of the events that tell best why a session is odd, in the order of the session, int64 (at most n_most,).
 
     What surprised, what was misplaced, what came late, and what there is too much of; a few even where nothing is odd.
+
+    Args:
+        scored: The sessions.
+        session: Which of them.
+        calibration: What normal sessions are like.
+        excess: What this one has too much or too little of, float64 (V,).
+        n_most: So many at most.
     """
     events = slice(int(scored.starts[session]), int(scored.starts[session + 1]))
     event_ids, surprise, usual = scored.event_ids[events], scored.surprise[events], calibration.usual
-    excess = np.maximum(calibration.known.excess(scored.counts[session], bool(scored.is_open[session])), 0.0)
+    too_many = np.maximum(excess, 0.0) / np.maximum(scored.counts[session], 1.0)  # each of them has its part in it
     telling = (
         np.maximum(surprise - usual.drift, 0.0)
         + np.maximum(usual.misplacement(surprise, event_ids) - usual.misplacement_drift, 0.0)
-        + (excess / np.maximum(scored.counts[session], 1.0))[event_ids]  # each of too many has its part in it
+        + too_many[event_ids]
         + _late_by(scored, events, calibration)
     )
     order = np.lexsort((-surprise, -telling))
@@ -172,7 +188,7 @@ def _late_by(scored: ScoredSessions, events: slice | Int64s, calibration: Calibr
     return np.maximum(scored.lateness[events] - calibration.lateness.most, 0.0)
 
 
-def _reasons(model: EnhancedDeepLog, verdicts: Verdicts, session: int) -> dict[str, float]:
+def _reasons(model: EnhancedDeepLog, verdicts: Verdicts, session: int, excess: Float64s) -> dict[str, float]:
     scored, detection = verdicts.scored, model.detection
     events = slice(int(scored.starts[session]), int(scored.starts[session + 1]))
     return reasons_of(
@@ -180,7 +196,7 @@ def _reasons(model: EnhancedDeepLog, verdicts: Verdicts, session: int) -> dict[s
         scored.surprise[events],
         scored.unseen[events],
         scored.event_ids[events] == END,
-        detection.calibration.known.excess(scored.counts[session], bool(scored.is_open[session])),
+        excess,
         ~detection.scorer.known,
         drift=detection.drift,
     )
@@ -201,27 +217,32 @@ def _first_and_last(sessions: Sessions, wanted: Int64s) -> pl.DataFrame:
     first = sessions.records[firsts].select(
         pl.col("line").alias("first_line"), time.alias("first_timestamp"), pl.col("text").alias("first_text")
     )
-    return first.hstack(
-        sessions.records[lasts].select(pl.col("line").alias("last_line"), time.alias("last_timestamp"))
-    )
+    return first.hstack(sessions.records[lasts].select(pl.col("line").alias("last_line"), time.alias("last_timestamp")))
 
 
 def _evidence_of(
-    model: EnhancedDeepLog, sessions: Sessions, scored: ScoredSessions, shown: Int64s
+    model: EnhancedDeepLog,
+    detection: Detection,
+    sessions: Sessions,
+    scored: ScoredSessions,
+    shown: Int64s,
+    excess: Mapping[int, Float64s],
 ) -> dict[int, tuple[Evidence, ...]]:
     """The evidence of many sessions at once: one look at the records, one run of the network."""
     if not len(shown):
         return {}
-    scorer, vocabulary = model.detection.scorer, model.vocabulary
-    calibration = model.detection.calibration
-    places = [telling_places(scored, int(session), calibration, n_most=_MAX_EVIDENCE) for session in shown]
+    scorer, vocabulary, calibration = detection.scorer, model.vocabulary, detection.calibration
+    places = [
+        telling_places(scored, session, calibration, excess[session], n_most=_MAX_EVIDENCE)
+        for session in shown.tolist()
+    ]
     session = np.repeat(shown, [len(of_session) for of_session in places])
     position = np.concatenate(places)
     events = scored.starts[session] + position
     rows = sessions.rows[events]
     columns = ("source", "line", "byte_offset", "severity", "text", pl.col("timestamp").dt.to_string(_ISO))
     distinct, inverse = np.unique(scorer.windows_at(sessions, events), axis=0, return_inverse=True)
-    expected = expected_events(scorer.network, distinct, _N_EXPECTED + 2)
+    expected = scorer.expected(distinct, _N_EXPECTED + 2)
     late = _late_by(scored, events, calibration)
     found: dict[int, list[Evidence]] = {s: [] for s in shown.tolist()}
     for i, record in enumerate(sessions.records[rows].select(columns).to_dicts()):

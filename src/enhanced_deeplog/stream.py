@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import chain
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +32,7 @@ Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 
 _BATCH = 512  # records judged at once
+_NOTHING = array("q")
 
 
 @dataclass(frozen=True)
@@ -98,16 +99,15 @@ class StreamingClassifier:
     sources: Sequence[str] = ()
     max_delay_s: float = 60.0
     most_records: int = 200_000
-    _known_events: dict[str, int] = field(default_factory=dict)
-    _known_novelty: dict[bytes, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rules, limits = self.model.session_rules, self.model.pause_limits
         self._detection = self.model.detection.remembering()
-        self._arrivals = Arrivals(next(iter(limits), None), self.sources, self.max_delay_s)  # type: ignore[arg-type]
+        self._arrivals = Arrivals("records" if "records" in limits else "ns", self.sources, self.max_delay_s)
         self._sizes = [self._detection.scorer.window_size, *self._detection.by_size]
         self._key = None if rules.key is None else session_key_of(rules.key)
         self._open: OpenSessions | None = None
+        self._known_events: dict[str, int] = {}
 
     @property
     def n_late(self) -> int:
@@ -172,14 +172,11 @@ class StreamingClassifier:
         event_ids = masked.replace_strict(distinct, ids, return_dtype=pl.Int64).alias("event_id")
         return batch.drop("body", "template").with_columns(event_ids)
 
-    def _judge(
-        self, arrived: pl.DataFrame | None, findings: list[Finding], verdicts: list[WindowVerdicts]
-    ) -> None:
+    def _judge(self, arrived: pl.DataFrame | None, findings: list[Finding], verdicts: list[WindowVerdicts]) -> None:
         """Add records to their sessions, let time go by, and judge the sessions that this changes."""
         if arrived is None:
             return
         unit = self._arrivals.unit
-        assert unit is not None  # decided before anything is let through
         if self._open is None:
             rules = self.model.session_rules
             keyed = rules.key is not None or True in self.model.detection.calibration.scores
@@ -204,47 +201,47 @@ class StreamingClassifier:
         """Score the events that have come."""
         new = [(part, len(part.surprise)) for part in parts if len(part.surprise) < len(part.event_ids)]
         n_new = [len(part.event_ids) - begin for part, begin in new]
-        windows = [self._window(part, at) for part, begin in new for at in range(begin, len(part.event_ids))]
-        event_ids = np.fromiter(chain.from_iterable(part.event_ids[begin:] for part, begin in new), np.int64)
-        scores = self._detection.scorer.look_at(np.array(windows, dtype=np.int64), event_ids)
-        surprise, rank = scores.surprise.tolist(), scores.rank.tolist()
+        windows = self._windows((part, at) for part, begin in new for at in range(begin, len(part.event_ids)))
+        event_ids = np.frombuffer(b"".join(part.event_ids[begin:] for part, begin in new), np.int64)
+        scores = self._detection.scorer.look_at(windows, event_ids)
         lateness = self._lateness(new, windows, event_ids)
         place = 0
         for (part, _), n in zip(new, n_new, strict=True):
-            part.surprise += surprise[place : place + n]
-            part.rank += rank[place : place + n]
-            part.lateness += lateness[place : place + n]
+            part.surprise.frombytes(scores.surprise[place : place + n].tobytes())
+            part.rank.frombytes(scores.rank[place : place + n].tobytes())
+            part.lateness.frombytes(lateness[place : place + n].tobytes())
             place += n
-        seen = [(*r[:3:2], p.stream.key, e) for p, b in new for r, e in zip(p.records[b:], p.event_ids[b:], strict=True)]
+        seen = [
+            (*r[:3:2], p.stream.key, e) for p, b in new for r, e in zip(p.records[b:], p.event_ids[b:], strict=True)
+        ]
         schema = {"source": pl.String(), "line": pl.Int64(), "session_key": pl.String(), "event_id": pl.Int64()}
         return WindowVerdicts(pl.DataFrame(seen, schema, orient="row"), scores.surprise, scores.rank)
 
-    def _window(self, part: OpenPart, at: int) -> list[int]:
+    def _window(self, part: OpenPart, at: int) -> array[int]:
         """The events before one of a part, as many as the base model reads."""
         size = self._detection.scorer.window_size
         if at >= size:
             return part.event_ids[at - size : at]
-        past = (part.before.event_ids[at - size :] if part.before is not None else []) + part.event_ids[:at]
-        return [PADDING] * (size - len(past)) + past
+        before = part.before.event_ids[at - size :] if part.before is not None else _NOTHING
+        return array("q", [PADDING]) * (size - len(before) - at) + before + part.event_ids[:at]
 
-    def _lateness(self, new: list[tuple[OpenPart, int]], windows: list[list[int]], event_ids: Int64s) -> list[float]:
+    def _windows(self, places: Iterable[tuple[OpenPart, int]]) -> Int64s:
+        """The window before each of some places in parts, int64 (N, W)."""
+        together = b"".join(self._window(part, at) for part, at in places)
+        return np.frombuffer(together, np.int64).reshape(-1, self._detection.scorer.window_size)
+
+    def _lateness(self, new: list[tuple[OpenPart, int]], windows: Int64s, event_ids: Int64s) -> Float64s:
         usual = self._detection.scorer.usual_pauses
         if usual is None:
-            return []
-        pauses = np.fromiter(chain.from_iterable(part.pauses[begin:] for part, begin in new), np.float64)
-        before = np.array([window[-1] for window in windows], dtype=np.int64)
-        found: list[float] = usual.lateness(pauses, before, event_ids).tolist()
-        return found
+            return np.zeros(0)
+        pauses = np.frombuffer(b"".join(part.pauses[begin:] for part, begin in new), np.float64)
+        return usual.lateness(pauses, windows[:, -1], event_ids)
 
     def _are_odd(self, parts: Sequence[OpenPart]) -> npt.NDArray[np.bool_]:
         """Whether detection finds each of them abnormal: all that most sessions are ever asked, bool (P,)."""
         if not parts:
             return np.zeros(0, dtype=np.bool_)
-        scored = self._scored(parts)
-        calibration = self._detection.calibration
-        novelty = self._novelty(scored)
-        known = replace(calibration, known=_Told(novelty))  # type: ignore[arg-type]  # asked for its novelty alone
-        _, scores, thresholds, _ = detect(scored, known, self.model.config)
+        _, scores, thresholds, _ = detect(self._scored(parts), self._detection.calibration, self.model.config)
         return np.asarray(scores > thresholds)
 
     def _scored(self, parts: Sequence[OpenPart]) -> ScoredSessions:
@@ -255,12 +252,12 @@ class StreamingClassifier:
         starts = np.concatenate([[0], np.cumsum(n_events + ended)]).astype(np.int64)
         is_end = np.zeros(starts[-1], dtype=np.bool_)
         is_end[starts[1:][ended] - 1] = True
-        ends = [self._window(part, len(part.event_ids)) for part in parts if part.ended]
-        of_end = scorer.look_at(np.array(ends, dtype=np.int64).reshape(-1, scorer.window_size), np.full(len(ends), END))
+        ends = self._windows((part, len(part.event_ids)) for part in parts if part.ended)
+        of_end = scorer.look_at(ends, np.full(len(ends), END))
 
         def laid_out(name: str, at_end: npt.NDArray[Any], dtype: Any) -> npt.NDArray[Any]:
             laid = np.empty(starts[-1], dtype=dtype)
-            laid[~is_end] = np.fromiter(chain.from_iterable(getattr(part, name) for part in parts), dtype)
+            laid[~is_end] = np.frombuffer(b"".join(getattr(part, name) for part in parts), dtype)
             laid[is_end] = at_end
             return laid
 
@@ -280,48 +277,22 @@ class StreamingClassifier:
             lateness=None if no_lateness else laid_out("lateness", np.zeros(len(ends)), np.float64),
         )
 
-    def _novelty(self, scored: ScoredSessions) -> Float64s:
-        """Novelty of the counts of each session; what was asked for before is not asked again."""
-        counts = scored.counts
-        keys = [row.tobytes() for row in np.column_stack([scored.is_open, counts]).astype(np.int32)]
-        new = {key: i for i, key in enumerate(keys) if key not in self._known_novelty}
-        if new:
-            rows = np.fromiter(new.values(), np.int64)
-            found = self._detection.calibration.known.novelty(counts[rows], scored.is_open[rows])
-            if len(self._known_novelty) > 100_000:
-                self._known_novelty = {key: self._known_novelty[key] for key in keys if key in self._known_novelty}
-            self._known_novelty.update(zip(new, found.tolist(), strict=True))
-        return np.array([self._known_novelty[key] for key in keys])
-
     # --- what a person is told -------------------------------------------------------------------------------------
 
     def _tell(self, parts: Sequence[OpenPart], findings: list[Finding]) -> None:
         """Judge some parts as `classify` does, and add what is to be said of them."""
         if not parts:
             return
-        unit = self._arrivals.unit
-        assert unit is not None
-        sessions, rows = as_sessions(parts, unit)
+        sessions, rows = as_sessions(parts, self._arrivals.unit)
         verdicts = self.model.kinds.judge(self._detection.look_at(sessions), self._detection, self.model.config)
         ordinals = np.array([part.ordinal for part in parts], dtype=np.int64)
         told = session_findings(
-            self.model, sessions, verdicts, rows, source_name=self.source_name, ordinals=ordinals
+            self.model, self._detection, sessions, verdicts, rows, source_name=self.source_name, ordinals=ordinals
         )
         for part, finding in zip(parts, told, strict=True):
             if finding.is_anomaly or part.told:
                 findings.append(finding)
             part.told, part.changed = finding.is_anomaly, False
-
-
-@dataclass(frozen=True)
-class _Told:
-    """Stands for known counts where the novelty of all sessions is known already."""
-
-    found: Float64s
-
-    def novelty(self, counts: Float64s, is_open: npt.NDArray[np.bool_]) -> Float64s:
-        """As it was found."""
-        return self.found
 
 
 def _frame_of(records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class ClassCentres:
         members, n_members = np.unique(np.round(features[classes > 0], 5), axis=0, return_counts=True)
         kept = np.sort(np.argsort(-n_members, kind="stable")[:_MAX_MEMBERS])
         members, n_members = members[kept], n_members[kept].astype(np.int64)
-        own = _near(members, members, n_members, n_alike, skip_itself=True)
+        own = _near(members, _Members(members, n_members), n_alike, skip_itself=True)
         reach = float(np.quantile(np.repeat(own, n_members), _REACH, method="higher"))
         least = np.maximum(np.array(radii), _LEAST_REACH)
         return cls(centres, least, members, n_members, n_alike, max(reach, _LEAST_REACH))
@@ -80,39 +81,48 @@ class ClassCentres:
         if not len(self.members):
             return np.ones(len(features), dtype=np.bool_)
         rows, inverse = np.unique(np.asarray(features, dtype=np.float32), axis=0, return_inverse=True)
-        near = _near(rows, self.members, self.n_members, self.n_alike, skip_itself=False)
+        near = _near(rows, self._known, self.n_alike, skip_itself=False)
         # A little more: the last bit of a distance must not decide.
         unknown = near > self.reach * (1.0 + 1e-5)
-        unknown[unknown] = _near(rows[unknown], self.members, self.n_members, 1, skip_itself=False) > _SAME
+        unknown[unknown] = _near(rows[unknown], self._known, 1, skip_itself=False) > _SAME
         return np.asarray(unknown)[inverse.ravel()]
 
+    @cached_property
+    def _known(self) -> _Members:
+        return _Members(self.members, self.n_members)
 
-def _near(
-    rows: npt.NDArray[np.float32],
-    members: npt.NDArray[np.float32],
-    n_members: Int64s,
-    n_alike: int,
-    *,
-    skip_itself: bool,
-) -> Float64s:
+
+class _Members:
+    """Members as they are compared with.
+
+    Args:
+        members: Distinct, float32 (M, D).
+        n_members: How many sessions each stands for, int64 (M,).
+    """
+
+    def __init__(self, members: npt.NDArray[np.float32], n_members: Int64s) -> None:
+        self.members, self.n_members = members, n_members
+        self.transposed = np.ascontiguousarray(members.T.astype(np.float64))  # (D, M)
+        self.squares = (self.transposed**2).sum(axis=0)  # (M,)
+
+
+def _near(rows: npt.NDArray[np.float32], known: _Members, n_alike: int, *, skip_itself: bool) -> Float64s:
     """Distance of each row within which `n_alike` members lie (all, where there are fewer), float64 (N,).
 
     Args:
         rows: float32 (N, D).
-        members: Distinct, float32 (M, D).
-        n_members: How many sessions each stands for, int64 (M,).
+        known: The members.
         n_alike: How many must be near.
         skip_itself: The rows are the members, and a session is no neighbour of its own.
     """
-    n_nearest = min(n_alike + 1, len(members))  # each stands for one session at least, itself not counted
-    squares = (members.astype(np.float64) ** 2).sum(axis=1)
+    n_nearest = min(n_alike + 1, len(known.members))  # each stands for one session at least, itself not counted
     found = np.empty(len(rows))
     for start in range(0, len(rows), _ROWS):
         some = rows[start : start + _ROWS].astype(np.float64)
-        nearest = np.argpartition(squares - 2.0 * some @ members.T.astype(np.float64), n_nearest - 1, axis=1)
+        nearest = np.argpartition(known.squares - 2.0 * some @ known.transposed, n_nearest - 1, axis=1)
         nearest = nearest[:, :n_nearest]
-        distance = np.linalg.norm(some[:, None, :] - members[nearest], axis=2)  # (B, n_nearest)
-        others = n_members[nearest].copy()
+        distance = np.linalg.norm(some[:, None, :] - known.members[nearest], axis=2)  # (B, n_nearest)
+        others = known.n_members[nearest].copy()
         if skip_itself:
             others -= nearest == np.arange(start, start + len(some))[:, None]
         nth = nth_nearest(distance, others, n_alike)

@@ -263,10 +263,8 @@ def _count_deviation(scored: ScoredSessions, known: KnownCounts) -> Float64s:
     Against the farthest of the nearest hundredth of the normal sessions: the few that carry the events of a fault, too,
     are not what tells its kind.
     """
-    keys = np.column_stack([scored.is_open, scored.counts])
-    distinct, inverse = np.unique(keys, axis=0, return_inverse=True)
-    excess = np.stack([known.excess(row[1:], bool(row[0]), share=_USUAL_SHARE) for row in distinct])
-    return _unit_rows(np.sign(excess) * np.log1p(np.abs(excess)))[inverse.ravel()]
+    excess = known.excess(scored.counts, scored.is_open, share=_USUAL_SHARE)
+    return _unit_rows(np.sign(excess) * np.log1p(np.abs(excess)))
 
 
 def _deviation(scored: ScoredSessions, drift: float) -> Float64s:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["KnownCounts", "count_events", "nth_nearest"]
+__all__ = ["KnownCounts", "SeenCounts", "count_events", "nth_nearest"]
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -101,25 +101,32 @@ class KnownCounts:
         """
         return self._judge(counts, is_open, leave_one_out=False)
 
-    def excess(self, counts: Float64s, is_open: bool, *, share: float = 0.0) -> Float64s:
-        """What one session has too much (or, negative, too little) of, weighed: its novelty, event by event.
+    def excess(self, counts: Float64s, is_open: Bools, *, share: float = 0.0) -> Float64s:
+        """What sessions have too much (or, negative, too little) of, weighed: their novelty, event by event.
 
         Args:
-            counts: float64 (V,).
-            is_open: Whether more records may follow.
+            counts: float64 (S, V).
+            is_open: Whether more records may follow, bool (S,).
             share: So large a share of the known sessions must be near, at least.
 
         Returns:
-            float64 (V,).
+            float64 (S, V).
         """
-        known, n_known = (self.any, self.n_any) if is_open else (self.whole, self.n_whole)
-        difference = (counts - known) * self.scale
-        if is_open:
-            difference = np.maximum(difference, 0.0)
-        distance = np.abs(difference).sum(axis=1)
-        # A copy: a view would keep the differences to all known sessions alive with it.
-        n_alike = max(round(share * int(n_known.sum())), self.n_alike)
-        return np.array(difference[int(nth_nearest(distance[None], n_known[None], n_alike)[0])])
+        excess = np.empty(counts.shape)
+        for opened, known, n_known in ((False, self.whole, self.n_whole), (True, self.any, self.n_any)):
+            rows = np.flatnonzero(is_open == opened)
+            distinct, inverse = np.unique(counts[rows], axis=0, return_inverse=True)
+            scaled = known * self.scale
+            n_alike = max(round(share * int(n_known.sum())), self.n_alike)
+            found = np.empty(distinct.shape)
+            for i, row in enumerate(distinct * self.scale):
+                difference = row - scaled  # (K, V)
+                if opened:
+                    difference = np.maximum(difference, 0.0)
+                distance = np.abs(difference).sum(axis=1)
+                found[i] = difference[nth_nearest(distance[None], n_known[None], n_alike)[0]]
+            excess[rows] = found[inverse.ravel()]
+        return excess
 
     def _judge(self, counts: Float64s, is_open: Bools, *, leave_one_out: bool) -> Float64s:
         novelty = np.zeros(len(counts))
@@ -145,6 +152,33 @@ class KnownCounts:
             )
             novelty[rows] = distances[inverse]
         return novelty
+
+
+class SeenCounts:
+    """Novelty of the counts seen last, so that what comes again is not compared again.
+
+    Args:
+        known: What it is compared with.
+        most: Distinct counts after which all are forgotten.
+    """
+
+    def __init__(self, known: KnownCounts, most: int = 100_000) -> None:
+        self._known, self._most = known, most
+        self._seen: dict[bytes, float] = {}
+
+    def novelty(self, counts: Float64s, is_open: Bools) -> Float64s:
+        """As that of the known counts."""
+        rows = np.ascontiguousarray(np.column_stack([is_open, counts]).astype(np.int32))
+        keys = rows.view(np.dtype((np.void, rows.shape[1] * 4))).ravel()
+        distinct, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        named = [key.tobytes() for key in distinct]
+        if len(self._seen) > self._most:
+            self._seen.clear()
+        new = first[[key not in self._seen for key in named]]
+        if len(new):
+            found = self._known.novelty(counts[new], is_open[new]).tolist()
+            self._seen.update(zip((keys[row].tobytes() for row in new), found, strict=True))
+        return np.array([self._seen[key] for key in named])[inverse]
 
 
 def _most_frequent(counts: Float64s, seed: int) -> tuple[Float64s, Int64s]:
@@ -191,7 +225,16 @@ def nth_nearest(distance: Float64s, n_known: Int64s, n_alike: int) -> Int64s:
         n_known: How many sessions each stands for, int64 (B, K).
         n_alike: How many must be near.
     """
-    order = np.argsort(distance, axis=1, kind="stable")
-    n_within = np.take_along_axis(n_known, order, axis=1).cumsum(axis=1)  # (B, K)
-    place = (n_within < np.minimum(n_alike, n_within[:, -1:])).sum(axis=1, keepdims=True)
-    return np.take_along_axis(order, place, axis=1)[:, 0]
+    # Only what is as near as the n-th can be it: each but one that doesn't count stands for one session at least.
+    n_nearest = min(n_alike + 1, distance.shape[1])
+    within = distance <= np.partition(distance, n_nearest - 1, axis=1)[:, n_nearest - 1 : n_nearest]
+    rows, columns = np.nonzero(within)
+    order = np.lexsort((columns, distance[within], rows))
+    rows, columns = rows[order], columns[order]
+    n_within = n_known[rows, columns].cumsum()
+    begins = np.searchsorted(rows, np.arange(len(distance)))
+    before = np.append(0, n_within)[begins]  # of the rows before
+    enough = before + np.minimum(n_alike, n_known.sum(axis=1))
+    place = np.searchsorted(n_within, enough)
+    # Nothing counts where no session is known but the one that is judged.
+    return np.asarray(columns[np.maximum(place, begins)])

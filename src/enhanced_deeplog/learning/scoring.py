@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,21 @@ import onnxruntime
 from enhanced_deeplog.errors import BundleError
 from enhanced_deeplog.events import UNKNOWN
 
-__all__ = ["OnnxNetwork", "SeenWindows", "WindowScores", "expected_events", "score_windows", "softmax"]
+__all__ = [
+    "ExpectedEvents",
+    "OnnxNetwork",
+    "SeenWindows",
+    "WindowScores",
+    "expected_events",
+    "score_windows",
+    "softmax",
+]
 
 Int64s = npt.NDArray[np.int64]
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
+
+ExpectedEvents: TypeAlias = list[tuple[int, float]]  # event ids and their probabilities, best first
 
 _BATCH = 1024  # rows a call; larger ones were no faster on two cores
 
@@ -167,7 +177,7 @@ def score_windows(network: OnnxNetwork, windows: Int64s, next_events: Int64s, *,
     return WindowScores(-np.log((1 - smoothing) * observed + smoothing / n_events), rank, hidden_state)
 
 
-def expected_events(network: OnnxNetwork, windows: Int64s, n_expected: int) -> list[list[tuple[int, float]]]:
+def expected_events(network: OnnxNetwork, windows: Int64s, n_expected: int) -> list[ExpectedEvents]:
     """The events the base model expected most after each window, with their probabilities."""
     (logits, _) = network.run(windows=windows)
     probability = softmax(logits)

@@ -40,13 +40,13 @@ class Arrivals:
         max_delay_s: See above.
 
     Attributes:
-        unit: What `clock` counts: ns, or the records of each source; None: not decided yet.
+        unit: What `clock` counts: ns, or the records of each source. It may change until something is let through.
         n_late: Records that came after later ones of other sources had been let through.
     """
 
-    def __init__(self, unit: Literal["ns", "records"] | None, sources: Iterable[str], max_delay_s: float) -> None:
-        self._expected: Literal["ns", "records"] | None = unit
-        self.unit: Literal["ns", "records"] | None = None
+    def __init__(self, unit: Literal["ns", "records"], sources: Iterable[str], max_delay_s: float) -> None:
+        self.unit: Literal["ns", "records"] = unit
+        self._decided = False
         self._sources = {name: _Arriving() for name in sources}
         self._max_delay = int(max_delay_s * _NS) if max_delay_s < 2**31 else None
         self._held: list[pl.DataFrame] = []
@@ -74,16 +74,17 @@ class Arrivals:
         for frame in records.partition_by("source", maintain_order=True) if len(records) else []:
             arrived = self._read(frame)  # which may change what is held
             self._held.append(arrived)
-        if self.unit is None:
+        if not self._decided:
             self._decide()
         if self.n_held > _MAX_HELD:
             return self.rest()
-        return self._let(self._sure_until()) if self.unit is not None else None
+        return self._let(self._sure_until()) if self._decided else None
 
     def rest(self) -> pl.DataFrame | None:
         """All that is held, whatever may still come."""
         spoke = [source for source in self._sources.values() if source.n_records]
-        self.unit = self.unit or ("ns" if all(source.reached is not None for source in spoke) else "records")
+        if not self._decided:
+            self._set("ns" if all(source.reached is not None for source in spoke) else "records")
         return self._let(None)
 
     def _read(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -91,7 +92,9 @@ class Arrivals:
         source = self._sources.setdefault(frame["source"][0], _Arriving())
         times = frame["timestamp"].dt.epoch("ns")
         reached = pl.Series([source.reached], dtype=pl.Int64).append(times).cum_max().fill_null(strategy="forward")[1:]
-        if self.unit == "ns" and reached[0] is None:  # the others have a time: what has none has come by now
+        if (
+            self._decided and self.unit == "ns" and reached[0] is None
+        ):  # the others have a time: what has none has come by now
             reached = reached.fill_null(max(s.reached for s in self._sources.values() if s.reached is not None))
         number = pl.int_range(source.n_records, source.n_records + len(frame), dtype=pl.Int64, eager=True)
         if source.reached is None and reached[-1] is not None:
@@ -110,15 +113,18 @@ class Arrivals:
         """By the time of all sources, or by the number of the record where one has none."""
         untimed = [source for source in self._sources.values() if source.reached is None]
         if any(source.n_records >= _UNTIMED for source in untimed):
-            self.unit = "records"
+            self._set("records")
         elif not untimed:
-            self.unit = "ns"
-        elif self._expected == "records" and len(untimed) == len(self._sources):
-            self.unit = "records"
+            self._set("ns")
+        elif self.unit == "records" and len(untimed) == len(self._sources):
+            self._set("records")
         elif self._max_delay is not None and not any(source.n_records for source in untimed):
             times = pl.concat(self._held)["reached"]  # of some that are waited for nothing has come
             if int(times.max() or 0) - int(times.min() or 0) > self._max_delay:  # type: ignore[arg-type]  # any type
-                self.unit = "ns"
+                self._set("ns")
+
+    def _set(self, unit: Literal["ns", "records"]) -> None:
+        self.unit, self._decided = unit, True
 
     def _sure_until(self) -> int | None:
         """No source can bring a record before that time any more, unless late; None: it doesn't matter."""

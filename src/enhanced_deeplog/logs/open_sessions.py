@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
@@ -45,6 +46,8 @@ class Stream(NamedTuple):
 class OpenPart:
     """A session, or a part of a long one: one row of `Sessions`, as far as it has come.
 
+    Numbers are held in arrays: the garbage collector need not look into them, which it does in the midst of a batch.
+
     Attributes:
         stream: That it belongs to.
         cut: What cuts the stream into sessions.
@@ -72,8 +75,8 @@ class OpenPart:
     ordinal: int = 0
     before: OpenPart | None = None
     records: list[Record] = field(default_factory=list)
-    event_ids: list[int] = field(default_factory=list)
-    pauses: list[float] = field(default_factory=list)
+    event_ids: array[int] = field(default_factory=lambda: array("q"))
+    pauses: array[float] = field(default_factory=lambda: array("d"))
     clock: int = 0
     source: str = ""
     said: bool = False
@@ -81,9 +84,9 @@ class OpenPart:
     outlived: bool = False
     followed: bool = False
     goes_on: bool = False
-    surprise: list[float] = field(default_factory=list)
-    rank: list[int] = field(default_factory=list)
-    lateness: list[float] = field(default_factory=list)
+    surprise: array[float] = field(default_factory=lambda: array("d"))
+    rank: array[int] = field(default_factory=lambda: array("q"))
+    lateness: array[float] = field(default_factory=lambda: array("d"))
     told: bool = False
     changed: bool = False
     due: int = _NEVER
@@ -307,8 +310,7 @@ def as_sessions(parts: Sequence[OpenPart], unit: Literal["ns", "records"]) -> tu
     ended = np.array([ends for _, ends in rows], dtype=np.bool_)
     firsts = np.cumsum(n_records) - n_records
     starts = np.concatenate([[0], np.cumsum(n_records + ended)]).astype(np.int64)
-    event_ids: list[int] = []
-    pauses: list[float] = []
+    event_ids, pauses = array("q"), array("d")
     for part, ends in rows:
         event_ids += part.event_ids
         pauses += part.pauses
@@ -336,10 +338,10 @@ def as_sessions(parts: Sequence[OpenPart], unit: Literal["ns", "records"]) -> tu
     return Sessions(
         records=records.with_columns(pl.col("timestamp").cast(pl.Datetime("ns"))),
         table=table,
-        event_ids=np.array(event_ids, dtype=np.int64),
+        event_ids=np.frombuffer(event_ids, dtype=np.int64),
         starts=starts,
         context_starts=np.array(begins, dtype=np.int64),
-        pauses=np.array(pauses),
+        pauses=np.frombuffer(pauses, dtype=np.float64),
         rows=np.repeat(firsts, n_records + ended) + np.minimum(position, np.repeat(n_records - 1, n_records + ended)),
         unit=unit,
     ), np.array(wanted, dtype=np.int64)

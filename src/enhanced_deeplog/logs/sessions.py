@@ -434,9 +434,10 @@ def _pauses(records: pl.DataFrame, n_records: Int64s, starts: Int64s) -> Float64
     By the timestamps as they stand, not by the clock: what jumped ahead by mistake would stop the clock for all that
     follows.
     """
-    since = pl.col("timestamp").diff().dt.total_nanoseconds().cast(pl.Float64) / _NS
+    since = pl.col("timestamp").diff().dt.total_nanoseconds().cast(pl.Float64)
     same = pl.col("session") == pl.col("session").shift(1)
-    of_records = records.select(pl.when(same).then(since)).to_series().to_numpy()
+    # NumPy divides; Polars multiplies by a reciprocal, and makes .053 s .053000000000000005.
+    of_records = records.select(pl.when(same).then(since)).to_series().to_numpy() / _NS
     firsts = np.cumsum(n_records) - n_records
     places = np.arange(len(of_records)) + np.repeat(starts[:-1] - firsts, n_records)
     laid = np.full(starts[-1], np.nan)
