@@ -57,12 +57,12 @@ class LearningConfig(_Section):
     compare_window_sizes: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = (5, 20)
     encoding: Literal["embedding", "scalar"] = "embedding"  # "scalar": the raw id as one number, for comparison
     embedding_size: int = Field(32, ge=1)  # E
-    hidden_size: int = Field(128, ge=1)  # H
+    hidden_size: int = Field(64, ge=1)  # H
     num_layers: int = Field(2, ge=1)
     dropout: float = Field(0.2, ge=0, lt=1)
-    batch_size: int = Field(128, ge=1)
-    learning_rate: float = Field(0.005, gt=0)
-    epochs: int = Field(25, ge=1)  # at most so many; early stopping usually comes first
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(0.01, gt=0)  # at its peak; it rises and falls over all epochs
+    epochs: int = Field(16, ge=1)  # at most so many
     draws_per_epoch: int = Field(2048, ge=1)  # windows drawn in an epoch, at most
     inside_weight: float = Field(3.0, ge=0)  # of predicting the events inside a window, against what followed it
     early_stopping_patience: int = Field(6, ge=1)  # epochs without a better held-out loss
@@ -132,7 +132,7 @@ class ClassifierConfig(_Section):
     alpha: float = Field(0.3, ge=0)  # weight of the sequence loss
     beta: float = Field(1.0, ge=0)  # weight of the anomaly loss
     gamma: float = Field(0.1, ge=0)  # weight of the consistency loss
-    epochs: int = Field(40, ge=1)
+    epochs: int = Field(12, ge=1)
 
 
 class Config(_Section):
