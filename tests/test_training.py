@@ -160,7 +160,7 @@ def test_training_that_gets_better_goes_on_to_the_last_epoch() -> None:
     assert len(run(OneWeight(), goals=[100.0], held_out=[100.0], epochs=20)) == 20
 
 
-def test_the_learning_rate_falls_when_nothing_gets_better() -> None:
+def test_the_learning_rate_rises_and_falls() -> None:
     network = OneWeight()
     reports = train(
         network,
@@ -172,8 +172,11 @@ def test_the_learning_rate_falls_when_nothing_gets_better() -> None:
         seed=0,
     )
     rates = [report.learning_rate for report in reports]
-    assert rates[0] == 0.02
-    assert rates[-1] < rates[0] / 4
+    peak = int(np.argmax(rates))
+    assert rates[peak] == pytest.approx(0.02, rel=0.05)
+    assert 0 < peak < 4
+    assert rates == sorted(rates[: peak + 1]) + sorted(rates[peak + 1 :], reverse=True)
+    assert rates[-1] < rates[peak] / 100
 
 
 def test_a_window_that_occurred_often_counts_as_often() -> None:

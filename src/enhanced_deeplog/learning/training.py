@@ -18,6 +18,8 @@ __all__ = ["EpochReport", "one_thread", "train"]
 
 _LEAST_GAIN = 0.001  # share by which the held-out loss must get better to count as better
 
+_LEAST_BATCHES = 16  # an epoch: where few examples are distinct, they are drawn again and again
+
 Loss = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -96,7 +98,7 @@ def train(
     weights = torch.as_tensor(counts, dtype=torch.float64)
     chance = weights.sqrt() / weights.sqrt().sum()
     importance = (weights / weights.sum() / chance).float()
-    n_draws = min(len(counts), config.draws_per_epoch)
+    n_draws = min(max(len(counts), _LEAST_BATCHES * config.batch_size), config.draws_per_epoch)
     epochs = epochs or config.epochs
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser,
