@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli_logs import N_FAULTS, N_SESSIONS, SMALL, fitted_once, service_lines, session_key, write_log
-from enhanced_deeplog.cli import app, inspection
+from enhanced_deeplog.cli import app, fitting, inspection
 from enhanced_deeplog.findings import FINDING_COLUMNS
 from enhanced_deeplog.output import RECORD_COLUMNS, SUFFIXES
 from enhanced_deeplog.output_schema import output_schema
@@ -560,6 +561,44 @@ def test_classes_are_listed_and_shown(bundle: Path) -> None:
 
 
 # --- analyze and demo ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def long_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A log that is long by a smaller measure, so that it is looked at first."""
+    monkeypatch.setattr(fitting, "_FIRST_LOOK", 1000)
+    monkeypatch.setattr(fitting, "_LONG", 1200)
+    return write_log(tmp_path / "long.log", service_lines())
+
+
+def test_analyze_takes_a_first_look_at_a_long_log_and_then_all_of_it(log: Path, long_log: Path) -> None:
+    result = run("analyze", long_log, *SMALL, "--json")
+    first, after = result.stderr.split("Now all of them.")
+    assert "A first look, at the first 1,000 records and learnt from them alone:" in first
+    assert "abnormal session" in first
+    assert "abnormal session" not in after
+    keys = [finding["session_key"] for finding in findings_of(result)]
+    assert keys == [finding["session_key"] for finding in findings_of(run("analyze", log, *SMALL, "--json"))]
+
+
+def test_ctrl_c_keeps_the_first_look(long_log: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fit, fits = fitting._fit, []
+
+    def interrupted(*given: Any) -> Any:
+        fits.append(given)
+        if len(fits) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return fit(*given)
+
+    monkeypatch.setattr(fitting, "_fit", interrupted)
+    output = tmp_path / "found.jsonl"
+    result = run("analyze", long_log, *SMALL, "--set", "detection.alarm_rate=0.2", "--all", "-o", output)
+    assert result.exit_code == 130
+    assert "What follows is of the first 1,000 records alone." in result.stderr
+    assert "Interrupted." in result.stderr
+    told = [json.loads(line) for line in output.read_text().splitlines()]
+    assert len(told) > 100
+    assert max(finding["last_line"] for finding in told) == 1000
 
 
 def test_analyze_finds_what_fit_and_classify_find(log: Path, bundle: Path, tmp_path: Path) -> None:

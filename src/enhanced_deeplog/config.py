@@ -52,6 +52,7 @@ class SessionConfig(_Section):
 class LearningConfig(_Section):
     """Stage 1: the network that learns normal behaviour, and the rules of every training."""
 
+    most_records: int = Field(1_000_000, ge=1000)  # of a longer log, whole sessions are drawn to learn from
     window_size: int = Field(10, ge=1, le=1000)  # past events the network sees (h in DeepLog)
     # Tried beside it, so that a fit can say which predicts better; the method uses none of them.
     compare_window_sizes: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = (5, 20)

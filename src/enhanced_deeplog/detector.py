@@ -110,7 +110,7 @@ class EnhancedDeepLog:
 
         # Stages 2 to 4: features of what deviates, its kinds, and a network that tells them apart.
         self.kinds = fit_kinds(mixed, self.detection, self.vocabulary, self.config, progress=self._report)
-        self.summary = summarise(self, given, learnt_from, usual, mixed)
+        self.summary = summarise(self, corpora, learnt_from, usual, mixed)
         return self
 
     def classify(
@@ -275,7 +275,8 @@ class EnhancedDeepLog:
         self.session_rules, self.key_choice = choose_rules(given[0], settings)
         self.miner = miner_of(self.config.templates)
         self._report("reading", 0.0)
-        corpora = [read_corpus(self._with_key(logs), self.miner) for logs in given]
+        most = self.config.learning.most_records
+        corpora = [read_corpus(self._with_key(logs), self.miner, most_records=most) for logs in given]
         for corpus, logs in zip(corpora, given, strict=True):
             self._check_keys(logs, any_key=corpus.frame["session_key"].null_count() < corpus.frame.height)
         self._report("reading", 0.9)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from enhanced_deeplog.logs.records import LogRecords
+from enhanced_deeplog.logs.corpus import Corpus
 from enhanced_deeplog.logs.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _LEAST_SPAN_S = 60.0  # a log shorter than that says nothing about a day
 
 def summarise(
     model: EnhancedDeepLog,
-    given: list[LogRecords],
+    corpora: Sequence[Corpus],
     learnt_from: Sessions,
     usual: npt.NDArray[np.bool_],
     mixed: Sessions | None,
@@ -34,7 +35,7 @@ def summarise(
 
     Args:
         model: With detection and kinds fitted.
-        given: The logs that were read.
+        corpora: The logs that were read; the last one is that of stage 1.
         learnt_from: The sessions of stage 1.
         usual: Which of them were learnt from, bool (S,).
         mixed: The sessions that were searched for kinds, or None.
@@ -47,9 +48,10 @@ def summarise(
     without_key = table.filter(~table["keyed"])["n_records"].sum() / max(int(table["n_records"].sum()), 1)
     kinds, detection = model.kinds, model.detection
     clustering = kinds.clustering
-    presumed = len(given) == 1 and mixed is not None
+    presumed = len(corpora) == 1 and mixed is not None
     return {
         "n_records": sum(s.records.height for s in sets),
+        "n_records_read": sum(corpus.n_read for corpus in corpora),
         "n_templates": len(model.vocabulary.templates),
         "n_sessions": sum(len(s) for s in sets),
         "n_normal_sessions": int(usual.sum()),
@@ -62,7 +64,7 @@ def summarise(
         "threshold": threshold,
         "alarm_rate": model.config.detection.alarm_rate,
         "alarm_rate_interval": list(score.alarm_interval(model.config.detection.alarm_rate)),
-        "sessions_a_day": _sessions_a_day(learnt_from),
+        "sessions_a_day": _sessions_a_day(learnt_from, corpora[-1].share),
         "scorecard": [found.to_json() for found in detection.scorecard],
         "epochs": len(detection.reports),
         "loss_by_window": {str(size): loss for size, loss in sorted(detection.loss_by_window.items())},
@@ -81,14 +83,14 @@ def _distinct(learnt_from: Sessions, mixed: Sessions | None) -> list[Sessions]:
     return [learnt_from] if mixed is None or mixed is learnt_from else [learnt_from, mixed]
 
 
-def _sessions_a_day(sessions: Sessions) -> float | None:
-    """At the rate of the log; None where it has no time, or too little of it to tell."""
+def _sessions_a_day(sessions: Sessions, share: float) -> float | None:
+    """At the rate of the log, of which such a share was drawn; None where it has no time, or too little to tell."""
     times = sessions.records["timestamp"]
     first, last = times.min(), times.max()
     if not isinstance(first, datetime) or not isinstance(last, datetime):
         return None
     days = (last - first).total_seconds() / 86_400
-    return len(sessions) / days if days * 86_400 >= _LEAST_SPAN_S else None
+    return len(sessions) / share / days if days * 86_400 >= _LEAST_SPAN_S else None
 
 
 def _notes(model: EnhancedDeepLog, learnt_from: Sessions, mixed: Sessions | None, without_key: float) -> list[str]:

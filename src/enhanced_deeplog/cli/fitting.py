@@ -23,10 +23,17 @@ from enhanced_deeplog.cli.terminal import message, progress, tell_of_misread, wr
 from enhanced_deeplog.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from enhanced_deeplog.config import Config
     from enhanced_deeplog.detector import EnhancedDeepLog
+    from enhanced_deeplog.findings import AnomalyClass, Finding
     from enhanced_deeplog.logs.records import LogRecords
 
 __all__ = ["analyze", "check_training_packages", "fit"]
+
+_FIRST_LOOK = 100_000  # records of a long input that are looked at first
+_LONG = 500_000  # records of one
 
 Normal = Annotated[
     list[str] | None,
@@ -59,7 +66,15 @@ def fit(
     if not files and not normal:
         raise UsageError("fit: expected logs to learn from; none were given. Give MIXED or --normal logs, or both.")
     _check_places(bundle, overwrite=overwrite, keep_stages=keep_stages)
-    model = _fit(reading, settings, files, normal, workers)
+    check_standard_input(files, normal)
+    config = settings.read()
+    mixed = reading.records(files) if files else None
+    usual = reading.records(normal) if normal else None
+    check_training_packages()
+    model = _fit(config, mixed, usual, workers)
+    for given in (mixed, usual):
+        if given is not None:
+            tell_of_misread(given)
     from enhanced_deeplog.bundle import save_bundle
 
     bundle_id = save_bundle(model, bundle, overwrite=overwrite)
@@ -91,47 +106,67 @@ def analyze(
     json: Json = False,
     workers: Workers = 0,
 ) -> None:
-    """Learn from the files themselves, and report what is abnormal in them."""
+    """Learn from the files themselves, and report what is abnormal in them.
+
+    Of a long input, a first look at its beginning comes within a minute; Ctrl-C then keeps that.
+    """
     if output is not None:
         reading.check_output(output, files, normal)
     _check_places(bundle, overwrite=overwrite)
-    records = reading.records(files)
-    model = _fit(reading, settings, files, normal, workers, records=records)
-    if bundle is not None:
-        from enhanced_deeplog.bundle import save_bundle
-
-        model.bundle_id = save_bundle(model, bundle, overwrite=overwrite)
-        message(f"Bundle {model.bundle_id} saved to {bundle}.")
-    with progress() as report:
-        report("judging", None)
-        findings = model.classify(
-            records, every_session=every_session, workers=workers, source_name=reading.logical_source
-        )
-    hand_over(findings, model.classes, output=output, every_session=every_session, json=json, fail_on=fail_on)
-
-
-def _fit(
-    reading: Reading,
-    settings: Settings,
-    files: list[str] | None,
-    normal: list[str] | None,
-    workers: int,
-    *,
-    records: LogRecords | None = None,
-) -> EnhancedDeepLog:
     check_standard_input(files, normal)
-    config = settings.read()
-    mixed = records if records is not None else reading.records(files) if files else None
+    config, mixed = settings.read(), reading.records(files)
     usual = reading.records(normal) if normal else None
     check_training_packages()
+    source_name = reading.logical_source
+
+    def say(findings: Sequence[Finding], classes: Sequence[AnomalyClass]) -> None:
+        hand_over(findings, classes, output=output, every_session=every_session, json=json, fail_on=fail_on)
+
+    def judge(model: EnhancedDeepLog, records: LogRecords) -> list[Finding]:
+        with progress() as report:
+            report("judging", None)
+            return model.classify(records, every_session=every_session, workers=workers, source_name=source_name)
+
+    first: tuple[list[Finding], tuple[AnomalyClass, ...]] | None = None
+    if _is_long(mixed):
+        few = config.model_copy(update={"learning": config.learning.model_copy(update={"compare_window_sizes": ()})})
+        beginning = mixed.first(_FIRST_LOOK)
+        model = _fit(few, beginning, usual.first(_FIRST_LOOK) if usual is not None else None, workers)
+        first = judge(model, beginning), model.classes
+        from enhanced_deeplog.cli.verdict_screens import findings_screen
+
+        message(f"A first look, at the first {_FIRST_LOOK:,} records and learnt from them alone:")
+        write_screen(*findings_screen(first[0], classes=first[1]), to_stderr=True)
+        message("Now all of them. Ctrl-C ends this and keeps the first look.")
+    try:
+        model = _fit(config, mixed, usual, workers)
+        tell_of_misread(mixed)
+        if usual is not None:
+            tell_of_misread(usual)
+        if bundle is not None:
+            from enhanced_deeplog.bundle import save_bundle
+
+            model.bundle_id = save_bundle(model, bundle, overwrite=overwrite)
+            message(f"Bundle {model.bundle_id} saved to {bundle}.")
+        findings = judge(model, mixed)
+    except KeyboardInterrupt:
+        if first is not None:
+            message(f"What follows is of the first {_FIRST_LOOK:,} records alone.")
+            say(*first)
+        raise
+    say(findings, model.classes)
+
+
+def _is_long(records: LogRecords) -> bool:
+    """Whether judging all of them would keep somebody waiting."""
+    return sum(map(len, records.first(_LONG + 1))) > _LONG
+
+
+def _fit(config: Config, mixed: LogRecords | None, usual: LogRecords | None, workers: int) -> EnhancedDeepLog:
     from enhanced_deeplog.detector import EnhancedDeepLog
 
     with progress() as report:
-        model = EnhancedDeepLog(config, progress=report).fit(mixed, normal=usual, workers=workers)
-    for given in (mixed, usual):
-        if given is not None:
-            tell_of_misread(given)
-    return model
+        return EnhancedDeepLog(config, progress=report).fit(mixed, normal=usual, workers=workers)
 
 
 def _check_places(bundle: Path | None, *, overwrite: bool, keep_stages: Path | None = None) -> None:

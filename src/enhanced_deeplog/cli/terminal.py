@@ -120,15 +120,16 @@ def _to_stdout(buffer: IO[bytes], data: bytes) -> None:
         raise OutputError(f"Expected to be able to write to standard output, but: {error.strerror}.") from None
 
 
-def write_screen(*parts: RenderableType) -> None:
-    """Write tables and texts to stdout, in colour on a terminal that wants it."""
-    console = _console(sys.stdout)
+def write_screen(*parts: RenderableType, to_stderr: bool = False) -> None:
+    """Write tables and texts to stdout (what is provisional: to stderr), in colour on a terminal that wants it."""
+    file = sys.stderr if to_stderr else sys.stdout
+    console = _console(file)
     with console.capture() as captured:  # Rich would end the program itself when a pipe breaks
         for part in parts:
             # Printing joins texts into one that has forgotten how to wrap; so it is told again.
             console.print(part, no_wrap=getattr(part, "no_wrap", None), overflow=getattr(part, "overflow", None))
-    sys.stdout.write(captured.get())
-    sys.stdout.flush()
+    file.write(captured.get())
+    file.flush()
 
 
 def _console(file: IO[str]) -> Console:

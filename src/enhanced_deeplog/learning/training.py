@@ -122,7 +122,7 @@ def train(
             schedule.step()
             total += float(loss.detach()) * len(batch)
         validation = _mean_loss(network, validation_losses, validation_counts)
-        reports.append(EpochReport(epoch, total / n_draws, validation, schedule.get_last_lr()[0]))
+        reports.append(EpochReport(epoch, total / n_draws, validation, float(schedule.get_last_lr()[0])))
         on_epoch(reports[-1])
         if validation < best_loss * (1.0 - _LEAST_GAIN):
             best_loss, best_epoch, best_state = validation, epoch, _copy(network)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from enhanced_deeplog.events import UNKNOWN, EventVocabulary
 from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.records import LogRecords, merge_order
 from enhanced_deeplog.logs.templates import TemplateMiner
+from enhanced_deeplog.logs.whole_sessions import WholeSessions
 
 __all__ = [
     "Corpus",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 _MAX_KNOWN = 1_000_000  # bodies whose event is remembered
+_ANY_NUMBER = 2**62
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,15 @@ class Corpus:
         frame: `RECORD_SCHEMA` without body and template, and `body_id`.
         bodies: Distinct masked bodies; `body_id` is a place in it.
         given: Those of them that are templates already, by the word of their source.
+        n_read: Records that were read; the frame has fewer where only some sessions were drawn.
+        share: So large a share of the sessions was drawn.
     """
 
     frame: pl.DataFrame
     bodies: tuple[str, ...]
     given: frozenset[str]
+    n_read: int
+    share: float
 
     def with_event_ids(self, event_ids: Mapping[str, int]) -> pl.DataFrame:
         """The records with `event_id` in place of `body_id`."""
@@ -48,34 +54,33 @@ class Corpus:
         return self.frame.drop("body_id").with_columns(pl.Series("event_id", ids, dtype=pl.Int64))
 
 
-def read_corpus(
-    records: LogRecords, miner: TemplateMiner, *, on_batch: Callable[[int], None] = lambda _: None
-) -> Corpus:
+def read_corpus(records: LogRecords, miner: TemplateMiner, *, most_records: int = _ANY_NUMBER) -> Corpus:
     """Read an input batch by batch; of the bodies, only the distinct masked ones stay.
 
     Args:
         records: The input.
         miner: Masks the bodies; it doesn't learn here.
-        on_batch: Called with the number of records of each batch.
+        most_records: Of a longer input, whole sessions are drawn; the bodies are still all of them.
 
     Raises:
         InputError: If the input can't be read, or has no record.
     """
     codes: dict[str, int] = {}
     given: set[str] = set()
-    frames = []
+    drawn = WholeSessions(most_records)
     for batch, masked, of_source in in_order(lambda batch: (batch, *masked_bodies(batch, miner)), records):
         given |= of_source
         distinct = masked.unique(maintain_order=True)
         ids = [codes.setdefault(body, len(codes)) for body in distinct]
         body_id = masked.replace_strict(distinct, pl.Series(ids, dtype=pl.UInt32), return_dtype=pl.UInt32)
-        frames.append(batch.drop("body", "template").with_columns(body_id.alias("body_id")))
-        on_batch(batch.height)
+        drawn.add(batch.drop("body", "template").with_columns(body_id.alias("body_id")))
+        if drawn.is_full:
+            break
     check_any(codes, records)
-    frame = pl.concat(frames)
+    frame = pl.concat(drawn.frames)
     if frame["source"].n_unique() > 1:
         frame = merge_order(frame)
-    return Corpus(frame, tuple(codes), frozenset(given))
+    return Corpus(frame, tuple(codes), frozenset(given), drawn.n_read, drawn.share)
 
 
 def masked_bodies(batch: pl.DataFrame, miner: TemplateMiner) -> tuple[pl.Series, frozenset[str]]:

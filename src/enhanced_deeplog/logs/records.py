@@ -51,8 +51,8 @@ class LogRecords:
         'hdfs'
     """
 
-    def __init__(self, inputs: Iterable[Input], options: ReadOptions) -> None:
-        self._inputs, self._options = tuple(inputs), options
+    def __init__(self, inputs: Iterable[Input], options: ReadOptions, *, most_records: int | None = None) -> None:
+        self._inputs, self._options, self._most_records = tuple(inputs), options, most_records
         self._sources = [Source(one.name, one.path) for one in self._inputs]
 
     @classmethod
@@ -100,9 +100,13 @@ class LogRecords:
     def with_session_key(self, session_key: str | SessionKey | None) -> LogRecords:
         """The same records under another session key; `sources` of both tell what either of them read."""
         key = None if session_key is None else session_key_of(session_key)
-        again = LogRecords(self._inputs, replace(self._options, session_key=key))
+        again = LogRecords(self._inputs, replace(self._options, session_key=key), most_records=self._most_records)
         again._sources = self._sources
         return again
+
+    def first(self, n_records: int) -> LogRecords:
+        """The first records, as an input of their own."""
+        return LogRecords(self._inputs, self._options, most_records=n_records)
 
     def head(self, n_records: int) -> pl.DataFrame:
         """The first records, columns of `RECORD_SCHEMA`."""
@@ -115,9 +119,17 @@ class LogRecords:
         return pl.concat(batches).head(n_records)
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
+        left = self._most_records
         for i, one in enumerate(self._inputs):
             self._sources[i] = Source(one.name, one.path)
-            yield from read_source(one, self._sources[i], self._options)
+            for batch in read_source(one, self._sources[i], self._options):
+                if left is None:
+                    yield batch
+                    continue
+                yield batch.head(left)
+                left -= len(batch)
+                if left <= 0:
+                    return
 
 
 def read_records(

@@ -1,0 +1,86 @@
+"""A log that is too long to learn from gives whole sessions."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import small_config
+from enhanced_deeplog import EnhancedDeepLog, LogRecords
+from enhanced_deeplog.logs.whole_sessions import WholeSessions
+from enhanced_deeplog.simulator import simulate
+
+
+def frame_of(keys: list[str | None]) -> pl.DataFrame:
+    columns = {"session_key": keys, "service": ["web"] * len(keys), "host": [None] * len(keys)}
+    schema = dict.fromkeys(("session_key", "service", "host", "process"), pl.String)
+    return pl.DataFrame({**columns, "process": [None] * len(keys)}, schema).with_row_index("at")
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=200), st.integers(1, 60), st.integers(1, 40))
+def test_what_is_kept_are_whole_sessions_however_the_records_come(keys: list[int], most: int, step: int) -> None:
+    whole = frame_of([f"req-{key}" if key else None for key in keys])
+    drawn = WholeSessions(most)
+    for begin in range(0, len(whole), step):
+        if drawn.is_full:
+            break
+        drawn.add(whole[begin : begin + step])
+    kept = pl.concat(drawn.frames)
+    assert len(kept) <= most
+    if not drawn.is_full:
+        assert drawn.n_read == len(whole)
+        stream = pl.col("session_key").fill_null("web")
+        assert (
+            kept["at"].to_list()
+            == whole.filter(stream.is_in(kept.select(stream).to_series().implode()))["at"].to_list()
+        )
+        at_once = WholeSessions(most)
+        at_once.add(whole)
+        if not at_once.is_full:
+            assert pl.concat(at_once.frames)["at"].to_list() == kept["at"].to_list()
+    else:  # one stream is longer than all that may be kept
+        assert len(kept) == most
+
+
+def test_a_short_log_is_kept_as_it_is() -> None:
+    drawn = WholeSessions(100)
+    drawn.add(frame_of(["a", "b", None]))
+    assert (len(drawn.frames[0]), drawn.share, drawn.is_full) == (3, 1.0, False)
+
+
+def test_of_a_single_long_stream_the_first_records_are_kept_and_reading_stops() -> None:
+    drawn = WholeSessions(10)
+    drawn.add(frame_of([None] * 25))
+    assert drawn.frames[0]["at"].to_list() == list(range(10))
+    assert (drawn.is_full, drawn.share) == (True, 1.0)
+
+
+def test_about_as_many_sessions_are_drawn_as_there_is_room_for() -> None:
+    drawn = WholeSessions(1_000)
+    drawn.add(frame_of([f"req-{i // 4}" for i in range(6_000)]))
+    assert drawn.share == 0.125
+    assert sum(map(len, drawn.frames)) == pytest.approx(750, rel=0.15)
+
+
+def test_a_fit_on_a_long_log_says_what_it_learnt_from() -> None:
+    lines = simulate(n_records=8_000, seed=4).lines
+    config = small_config(learning={"epochs": 4, "most_records": 3_000})
+    records = LogRecords.from_lines(lines)
+    model = EnhancedDeepLog(config).fit(records)
+    assert model.summary["n_records_read"] == 8_000
+    assert 1_000 < model.summary["n_records"] <= 3_000
+    whole = EnhancedDeepLog(small_config(learning={"epochs": 1})).fit(records)
+    assert model.summary["sessions_a_day"] == pytest.approx(whole.summary["sessions_a_day"], rel=0.15)
+    assert model.vocabulary.templates == whole.vocabulary.templates  # of all records
+
+
+def test_the_first_records_are_an_input_of_their_own() -> None:
+    lines = [f"2026-01-01 00:00:{i:02} line {i}" for i in range(50)]
+    records = LogRecords.from_lines(lines, batch_size=8)
+    first = records.first(20)
+    assert [text for batch in first for text in batch["text"]] == lines[:20]
+    assert [text for batch in first.with_session_key("line [0-9]+") for text in batch["text"]] == lines[:20]
+    assert sum(map(len, records.first(500))) == 50
+    assert sum(map(len, records)) == 50
