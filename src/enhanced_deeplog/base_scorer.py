@@ -99,13 +99,13 @@ class BaseScorer:
     def expected(self, windows: Int64s, n_expected: int) -> list[ExpectedEvents]:
         """The events expected most after each of distinct windows, int64 (N, W); see `expected_events`."""
         keys = [(window.tobytes(), n_expected) for window in windows]
-        new = [i for i, key in enumerate(keys) if key not in self.seen_expected]
+        seen = [self.seen_expected.get(key) for key in keys]  # taken at once: other threads may forget it
+        new = [i for i, events in enumerate(seen) if events is None]
         if len(self.seen_expected) + len(new) > _MAX_EXPECTED:
             self.seen_expected.clear()
-            new = list(range(len(keys)))
-        found = expected_events(self.network, windows[new], n_expected)
-        self.seen_expected.update(zip((keys[i] for i in new), found, strict=True))
-        return [self.seen_expected[key] for key in keys]
+        found = dict(zip(new, expected_events(self.network, windows[new], n_expected), strict=True))
+        self.seen_expected.update((keys[i], events) for i, events in found.items())
+        return [events if events is not None else found[i] for i, events in enumerate(seen)]
 
     def _scores_of(self, pairs: DistinctWindows) -> WindowScores:
         def score(some: Int64s | slice) -> WindowScores:

@@ -21,6 +21,7 @@ from enhanced_deeplog.events import EventVocabulary
 from enhanced_deeplog.evidence import session_findings
 from enhanced_deeplog.findings import NORMAL, AnomalyClass, Finding, SequenceVerdict
 from enhanced_deeplog.logs.corpus import Corpus, event_ids_of, read_corpus
+from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.parsing import miner_of, parse_batches, parse_records
 from enhanced_deeplog.logs.partitions import IN_MEMORY, PartitionedRecords, places_of, read_partitions
 from enhanced_deeplog.logs.records import LogRecords
@@ -143,11 +144,16 @@ class EnhancedDeepLog:
         with self._read(records) as read:
             changes = self._changes(read, detection)
             on_changes(tuple(changes.told.values()))
-            for sessions in map(changes.sessions, read):
+
+            def judged(part: pl.DataFrame) -> list[tuple[tuple[int, str, int, int], Finding]]:
+                sessions = changes.sessions(part)
                 verdicts = self._judge(sessions, detection)
                 wanted = np.arange(len(sessions)) if every_session else np.flatnonzero(verdicts.classes != NORMAL)
                 findings = session_findings(self, detection, sessions, verdicts, wanted, source_name=source_name)
-                found += zip(places_of(sessions, wanted), findings, strict=True)
+                return list(zip(places_of(sessions, wanted), findings, strict=True))
+
+            for of_part in in_order(judged, read):
+                found += of_part
         return [finding for _, finding in sorted(found, key=lambda one: one[0])]
 
     def explain(

@@ -249,6 +249,8 @@ def _as_iso(times: pl.Expr) -> pl.Expr:
 
 def _inert(json_text: str) -> str:
     r"""Escape in JSON what is more than text to somebody; halves of characters become U+FFFD."""
+    if json_text.isascii() and "\x7f" not in json_text:  # most texts
+        return json_text
     mended = re.sub(_HALF, "\ufffd", json_text)
     return re.sub(_ACTIVE, lambda found: json.dumps(found[0])[1:-1], mended)
 

@@ -164,7 +164,7 @@ class SeenCounts:
 
     def __init__(self, known: KnownCounts, most: int = 100_000) -> None:
         self._known, self._most = known, most
-        self._seen: dict[bytes, float] = {}
+        self._seen: dict[bytes, float | None] = {}
 
     def novelty(self, counts: Float64s, is_open: Bools) -> Float64s:
         """As that of the known counts."""
@@ -172,13 +172,16 @@ class SeenCounts:
         keys = rows.view(np.dtype((np.void, rows.shape[1] * 4))).ravel()
         distinct, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
         named = [key.tobytes() for key in distinct]
-        if len(self._seen) > self._most:
-            self._seen.clear()
-        new = first[[key not in self._seen for key in named]]
-        if len(new):
-            found = self._known.novelty(counts[new], is_open[new]).tolist()
-            self._seen.update(zip((keys[row].tobytes() for row in new), found, strict=True))
-        return np.array([self._seen[key] for key in named])[inverse]
+        seen = [self._seen.get(key) for key in named]  # taken at once: other threads may forget it
+        new = [i for i, value in enumerate(seen) if value is None]
+        if new:
+            found = self._known.novelty(counts[first[new]], is_open[first[new]])
+            for i, value in zip(new, found.tolist(), strict=True):
+                seen[i] = value
+            if len(self._seen) > self._most:
+                self._seen.clear()
+            self._seen.update(zip(named, seen, strict=True))
+        return np.array(seen, dtype=np.float64)[inverse]
 
 
 def _most_frequent(counts: Float64s, seed: int) -> tuple[Float64s, Int64s]:
