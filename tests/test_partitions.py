@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enhanced_deeplog import EnhancedDeepLog, LogRecords, read_records
-from enhanced_deeplog.errors import OutputError
+from enhanced_deeplog import Config, EnhancedDeepLog, LogRecords, read_records
+from enhanced_deeplog.errors import InputError, OutputError
 from enhanced_deeplog.events import EventVocabulary
 from enhanced_deeplog.logs import partitions
 from enhanced_deeplog.logs.corpus import event_ids_of, read_corpus
+from enhanced_deeplog.logs.parsing import parse_records
 from enhanced_deeplog.logs.partitions import read_partitions
 from enhanced_deeplog.logs.session_rules import SessionRules
 from enhanced_deeplog.logs.sessions import Sessions, sessions_of, split_into_sessions
@@ -161,3 +162,16 @@ def test_bodies_that_fit_no_template_are_counted_and_bounded(monkeypatch: pytest
     assert list(read.unmatched) == words[:10]
     (part,) = read
     assert part["body_id"].null_count() == len(lines) - sum(read.unmatched.values())
+
+
+def test_a_file_that_changes_while_it_is_parsed_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "growing.log"
+    lines = [f"{START + timedelta(seconds=i):%Y-%m-%d %H:%M:%S} opened door {i}\n" for i in range(30)]
+    path.write_text("".join(lines))
+    batches = parse_records(read_records(path), Config())  # its templates are learnt by now
+    assert sum(map(len, batches)) == 30
+    batches = parse_records(read_records(path), Config())
+    with path.open("a") as file:
+        file.write(lines[0])
+    with pytest.raises(InputError, match=r"growing\.log has changed meanwhile"):
+        list(batches)

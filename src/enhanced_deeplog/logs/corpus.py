@@ -18,7 +18,6 @@ from enhanced_deeplog.logs.whole_sessions import WholeSessions
 __all__ = [
     "Corpus",
     "check_any",
-    "distinct_bodies",
     "event_ids_of",
     "look_up",
     "masked_bodies",
@@ -92,21 +91,6 @@ def masked_bodies(batch: pl.DataFrame, miner: TemplateMiner) -> tuple[pl.Series,
     return batch.select(pl.coalesce("template", masked.alias("masked")))["template"], given
 
 
-def distinct_bodies(records: LogRecords, miner: TemplateMiner) -> tuple[set[str], set[str]]:
-    """All masked bodies of an input, and those of them that are templates already.
-
-    Raises:
-        InputError: If the input can't be read, or has no record.
-    """
-    bodies: set[str] = set()
-    given: set[str] = set()
-    for distinct, of_source in in_order(lambda batch: _distinct(batch, miner), records):
-        bodies.update(distinct)
-        given |= of_source
-    check_any(bodies, records)
-    return bodies, given
-
-
 def check_any(found: Collection[str], records: LogRecords) -> None:
     """Refuse an input in which nothing was found.
 
@@ -116,11 +100,6 @@ def check_any(found: Collection[str], records: LogRecords) -> None:
     if not found:
         names = ", ".join(source.path for source in records.sources)
         raise InputError(f"Expected log records; {names} has none. Is it empty, or is --since/--until too narrow?")
-
-
-def _distinct(batch: pl.DataFrame, miner: TemplateMiner) -> tuple[pl.Series, frozenset[str]]:
-    masked, given = masked_bodies(batch, miner)
-    return masked.unique(), given
 
 
 def event_ids_of(
