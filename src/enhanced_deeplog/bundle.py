@@ -344,15 +344,12 @@ def _check_network(data: bytes) -> bytes:
     # Runtime's own form, "ORTM", has other ways to point outside. Neither word occurs in a network of ours.
     if b"location" in data or data[4:8] == b"ORTM":
         raise _refusal("an ONNX network with its weights inside", "this one may refer to data outside itself")
-    import onnxruntime  # here, so that writing a manifest or reading one stays light
+    from enhanced_deeplog.learning.scoring import OnnxNetwork  # here, so that reading a manifest stays light
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # it logs to stderr whatever it raises as well
-    options.intra_op_num_threads = 1
     try:
-        onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's errors share no base class but this
-        raise _refusal("an ONNX network", f"ONNX Runtime refuses it: {_reason(error)}") from None
+        OnnxNetwork(data, threads=1).load()
+    except BundleError as error:
+        raise BundleError(f"{error} Fetch the bundle again, or fit anew.") from None
     return data
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -23,11 +24,12 @@ from enhanced_deeplog.errors import EnhancedDeepLogError
 __all__ = ["app", "main"]
 
 FAULT_OF_OURS, INTERRUPTED = 1, 130
+_ENDED_BY = 128  # plus the number of the signal, as shells say it
 
 _DESCRIPTION = """Finds the abnormal sessions of a log, and what kind of abnormal each one is.
 
 Exit codes: 0 fine; 1 a fault of this program; 2 wrong use; 3 findings, if --fail-on asks; 4 input can't be
-read; 5 bundle refused; 130 interrupted."""
+read; 5 bundle refused; 130 interrupted, 143 ended by SIGTERM."""
 
 app = typer.Typer(
     name="enhanced-deeplog",
@@ -45,10 +47,19 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 stops nothing
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), _end)
     try:
         app(prog_name="enhanced-deeplog")
     except KeyboardInterrupt:  # before a command began, or after it
         sys.exit(INTERRUPTED)
+
+
+def _end(number: int, _frame: object) -> None:
+    """End as Ctrl-C does: temporary files go, what is half written is not left behind."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(_ENDED_BY + number)
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:

@@ -43,8 +43,8 @@ def learnt_screen(summary: Mapping[str, Any], classes: Sequence[AnomalyClass]) -
 
 def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     n_read = summary.get("n_records_read", summary["n_records"])  # a bundle of an earlier version doesn't say it
-    drawn = f" of {n_read:,}: whole sessions, drawn" if n_read > summary["n_records"] else ""
-    yield "records", f"{summary['n_records']:,}{drawn}; {summary['n_templates']:,} templates"
+    drawn = f" (whole sessions, drawn from {n_read:,})" if n_read > summary["n_records"] else ""
+    yield "records", f"{summary['n_records']:,}{drawn}, of {summary['n_templates']:,} templates"
     yield (
         "sessions",
         (

@@ -6,6 +6,7 @@ any number of threads, so a threshold can't flip.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -13,10 +14,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
+
+# From version 1.29 on, ONNX Runtime sends to its maker what it runs, and only this keeps it from it altogether.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime  # after the variable, which is read while it loads
 
 from enhanced_deeplog.errors import BundleError
 from enhanced_deeplog.events import UNKNOWN
+
+onnxruntime.disable_telemetry_events()  # where somebody has loaded it before us
 
 __all__ = [
     "ExpectedEvents",
@@ -60,6 +66,14 @@ class OnnxNetwork:
             return onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's errors share no base class but this
             raise BundleError(f"Expected an ONNX network; ONNX Runtime refuses it: {str(error)[:200]}") from None
+
+    def load(self) -> None:
+        """Load it, which is done before the first run at the latest.
+
+        Raises:
+            BundleError: If it is no network that the runtime knows.
+        """
+        _ = self._session
 
     def run(self, **inputs: npt.NDArray[Any]) -> list[Float32s]:
         """Run all rows, batch by batch.
