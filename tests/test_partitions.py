@@ -24,6 +24,7 @@ from enhanced_deeplog.logs.partitions import read_partitions
 from enhanced_deeplog.logs.session_rules import SessionRules
 from enhanced_deeplog.logs.sessions import Sessions, sessions_of, split_into_sessions
 from enhanced_deeplog.logs.templates import TemplateMiner
+from enhanced_deeplog.output import write_findings, write_findings_by_place
 
 START = datetime(2026, 1, 1)
 MINER = TemplateMiner()
@@ -117,6 +118,18 @@ def test_findings_are_the_same_and_in_the_same_order_however_much_memory_holds(
     assert [finding.first_line for finding in whole] == sorted(finding.first_line for finding in whole)
     key = whole[-1].session_key
     assert fitted.explain(records, key)[0].score == whole[-1].score
+
+
+def test_findings_that_memory_need_not_hold_are_written_in_the_same_order(
+    fitted: EnhancedDeepLog, mixed_lines: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    records = LogRecords.from_lines(mixed_lines, format="sequences", batch_size=100)
+    write_findings(whole := fitted.classify(records, every_session=True), tmp_path / "held.jsonl")
+    monkeypatch.setattr(EnhancedDeepLog._read.__wrapped__, "__kwdefaults__", {"in_memory": 300})
+    counts = write_findings_by_place(fitted.classify_parts(records, every_session=True), tmp_path / "spooled.jsonl")
+    assert counts == (len(whole), sum(finding.is_anomaly for finding in whole))
+    assert (tmp_path / "spooled.jsonl").read_bytes() == (tmp_path / "held.jsonl").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"held.jsonl", "spooled.jsonl"}
 
 
 def spooled(n_lines: int) -> partitions.PartitionedRecords:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from enhanced_deeplog.findings import NORMAL, AnomalyClass, Finding, SequenceVer
 from enhanced_deeplog.logs.corpus import Corpus, event_ids_of, read_corpus
 from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.parsing import miner_of, parse_batches, parse_records
-from enhanced_deeplog.logs.partitions import IN_MEMORY, PartitionedRecords, places_of, read_partitions
+from enhanced_deeplog.logs.partitions import IN_MEMORY, PartitionedRecords, Place, places_of, read_partitions
 from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.session_rules import choose_rules
 from enhanced_deeplog.logs.sessions import PauseLimits, Sessions, sessions_of, split_into_sessions, stream_pauses
@@ -138,23 +139,39 @@ class EnhancedDeepLog:
         Raises:
             InputError: If the logs can't be read, or have none of the session keys that `fit` used.
         """
-        found: list[tuple[tuple[int, str, int, int], Finding]] = []
+        parts = self.classify_parts(
+            records, every_session=every_session, workers=workers, source_name=source_name, on_changes=on_changes
+        )
+        return [finding for _, finding in sorted(chain.from_iterable(parts), key=lambda one: one[0])]
+
+    def classify_parts(
+        self,
+        records: LogRecords,
+        *,
+        every_session: bool = False,
+        workers: int = 1,
+        source_name: str = "",
+        on_changes: Callable[[tuple[TemplateChange, ...]], None] = lambda _: None,
+    ) -> Iterator[list[tuple[Place, Finding]]]:
+        """The findings of `classify` some sessions at a time, for more of them than memory should hold.
+
+        Yields:
+            Findings, each with its place in the order in which all sessions begin.
+        """
         self._check_fitted()
         detection = self.detection.with_threads(workers).remembering()
         with self._read(records) as read:
             changes = self._changes(read, detection)
             on_changes(tuple(changes.told.values()))
 
-            def judged(part: pl.DataFrame) -> list[tuple[tuple[int, str, int, int], Finding]]:
+            def judged(part: pl.DataFrame) -> list[tuple[Place, Finding]]:
                 sessions = changes.sessions(part)
                 verdicts = self._judge(sessions, detection)
                 wanted = np.arange(len(sessions)) if every_session else np.flatnonzero(verdicts.classes != NORMAL)
                 findings = session_findings(self, detection, sessions, verdicts, wanted, source_name=source_name)
                 return list(zip(places_of(sessions, wanted), findings, strict=True))
 
-            for of_part in in_order(judged, read):
-                found += of_part
-        return [finding for _, finding in sorted(found, key=lambda one: one[0])]
+            yield from in_order(judged, read)
 
     def explain(
         self,

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO, Any
 
 import polars as pl
 
@@ -31,6 +32,7 @@ __all__ = [
     "finding_line",
     "record_lines",
     "write_findings",
+    "write_findings_by_place",
     "write_records",
     "write_text",
 ]
@@ -144,6 +146,48 @@ def finding_line(finding: Finding) -> str:
 def record_lines(frame: pl.DataFrame) -> list[str]:
     """Parsed records as lines of JSON, without their ends; times in ISO 8601 UTC."""
     return _json_lines(_record_frame(frame).with_columns(_as_iso(pl.selectors.datetime())))
+
+
+def write_findings_by_place(parts: Iterable[Iterable[tuple[Any, Finding]]], path: Path) -> tuple[int, int]:
+    """Write findings that come in any order as lines of JSON in the right one; memory holds none of them.
+
+    Args:
+        parts: Findings, each with what they are to be sorted by.
+        path: Where to, see `write_findings`.
+
+    Returns:
+        How many there are, and how many of them are anomalies.
+
+    Raises:
+        OutputError: If the file can't be written.
+    """
+    check_output(path)
+    lines: list[tuple[Any, int, int]] = []  # place, where the line begins in the spool, its length
+    n_abnormal = 0
+    with contextlib.ExitStack() as stack:
+        with _telling(path):
+            spool = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115  # closed below; mode 0600, without a name
+        stack.callback(_close, spool)
+        for part in parts:
+            for place, finding in part:
+                line = finding_line(finding).encode()
+                with _telling(path):
+                    lines.append((place, spool.tell(), len(line)))
+                    spool.write(line)
+                n_abnormal += finding.is_anomaly
+        with _telling(path):
+            spool.flush()
+        lines.sort(key=lambda one: one[0])
+
+        def in_order() -> Iterator[list[str]]:
+            for _, begin, n_bytes in lines:
+                with _telling(path):
+                    spool.seek(begin)
+                    line = spool.read(n_bytes)
+                yield [line.decode()]
+
+        _write_lines(in_order(), path)
+    return len(lines), n_abnormal
 
 
 def write_findings(findings: Iterable[Finding], path: Path) -> None:
@@ -278,8 +322,12 @@ def _write_lines(batches: Iterable[list[str]], path: Path) -> None:
             with _telling(path):
                 file.flush()
         finally:
-            with contextlib.suppress(OSError):  # what it could not write has been told of
-                file.close()
+            _close(file)
+
+
+def _close(file: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):  # what it could not write has been told of
+        file.close()
 
 
 def _write_frames(frames: Iterable[pl.DataFrame], path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -57,15 +57,25 @@ def classify(
         report("loading the bundle", None)
         model = load_bundle(bundle, expect=expect_bundle)
         report("reading and judging", None)
-        findings = model.classify(
-            records,
-            every_session=every_session,
-            workers=workers,
-            source_name=reading.logical_source,
-            on_changes=changes.extend,
-        )
+        options: dict[str, Any] = {
+            "every_session": every_session,
+            "workers": workers,
+            "source_name": reading.logical_source,
+            "on_changes": changes.extend,
+        }
+        if output is not None and output.suffix == ".jsonl" and not json:  # there may be more than memory holds
+            from enhanced_deeplog.output import write_findings_by_place
+
+            n_written, n_abnormal = write_findings_by_place(model.classify_parts(records, **options), output)
+            findings, done = [], _written(n_written, n_abnormal, output)
+        else:
+            findings, done = model.classify(records, **options), ""
     tell_of_misread(records)
     tell_of_changes(changes)
+    if done:
+        message(done)
+        _fail_if(fail_on and n_abnormal > 0)
+        return
     hand_over(findings, model.classes, output=output, every_session=every_session, json=json, fail_on=fail_on)
 
 
@@ -87,7 +97,7 @@ def hand_over(
 
     if output is not None:
         write_findings(findings, output)
-        message(_written(findings, output))
+        message(_written(len(findings), sum(finding.is_anomaly for finding in findings), output))
     try:
         if json:
             write_lines(finding_line(finding) for finding in findings)
@@ -99,15 +109,18 @@ def hand_over(
             )
     except BrokenPipeError:  # the reader has gone, and yet the exit code is to tell the truth
         be_quiet()
-    if fail_on and any(finding.is_anomaly for finding in findings):
+    _fail_if(fail_on and any(finding.is_anomaly for finding in findings))
+
+
+def _fail_if(found_some: bool) -> None:
+    if found_some:
         raise typer.Exit(FOUND_SOME)
 
 
-def _written(findings: Sequence[Finding], output: Path) -> str:
-    n_abnormal = sum(finding.is_anomaly for finding in findings)
-    if n_abnormal == len(findings):
+def _written(n_written: int, n_abnormal: int, output: Path) -> str:
+    if n_abnormal == n_written:
         return f"{n_abnormal:,} findings written to {output}."
-    return f"Verdicts on {len(findings):,} sessions written to {output}; {n_abnormal:,} are abnormal."
+    return f"Verdicts on {n_written:,} sessions written to {output}; {n_abnormal:,} are abnormal."
 
 
 def explain(

@@ -236,6 +236,17 @@ FIGURES = (
         0.0,
         smaller_is_better=True,
     ),
+    *(
+        Figure(
+            0,
+            f"{protocol}: damages in the order that the scorecard of fit says",
+            protocol,
+            _at("scorecard.rank_correlation"),
+            0.8,
+            0.95,
+        )
+        for protocol in ("hdfs/random", "service/unseen")
+    ),
     Figure(0, "simulated service, without labels: ARI", "service/kinds", _at("kinds.ari"), 0.85, 0.95),
     Figure(0, "simulated service, another log: F1", "service/unseen", _at("detection.f1"), 0.85, 0.95),
     Figure(12, "LogHub 2k, ten systems: grouping accuracy", "parsing", _over_rows("ga", _mean), 0.90, 0.95),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from scipy.stats import spearmanr
 
 from enhanced_deeplog.config import Config
 from enhanced_deeplog.cross_fit import Progress
@@ -37,6 +38,7 @@ from enhanced_deeplog.learning.metrics import precision_recall_f1
 from enhanced_deeplog.logs.parsing import parse_records
 from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.sessions import Sessions
+from enhanced_deeplog.scorecard import scorecard
 from enhanced_deeplog.verdicts import Verdicts
 
 __all__ = ["Row", "class_confidence", "measure_detection", "measure_kinds", "measure_parsing", "measure_unseen"]
@@ -93,6 +95,7 @@ def measure_detection(split: Split, config: Config, progress: Progress) -> list[
             "against_count_vector": paired_test(truth, found, told["count vector"].found),
             "alarm_rate_asked": config.detection.alarm_rate,
             "first_alarm": _first_alarms(model, sessions, verdicts, split.truth),
+            "scorecard": _scorecard_kept(model, sessions, split.truth),
             "fit_s": fit_s,
             "classify_s": classify_s,
             "pr_curve": pr_curve(truth, judged.margins),
@@ -132,6 +135,34 @@ def _first_alarms(model: EnhancedDeepLog, sessions: Sessions, verdicts: Verdicts
         "median_share": float(np.median(shares)),
         "mean_share": float(np.mean(shares)),
         "before_the_end": float(np.mean(np.array(shares) < 1.0)),
+    }
+
+
+def _scorecard_kept(model: EnhancedDeepLog, sessions: Sessions, truth: Mapping[str, str]) -> Row:
+    """What the scorecard of `fit` promises, and what is found of truly normal sessions damaged in the same ways, which
+    no part of `fit` has seen; and whether the order of strong and weak damages is the same (Spearman's rank)."""
+    is_normal = np.array([not truth.get(key) for key in sessions.table["session_key"]])
+
+    def is_abnormal(made: Sessions) -> Bools:
+        _, scores, thresholds, _ = detect(model.detection.look_at(made), model.detection.calibration, model.config)
+        return np.asarray(scores > thresholds)
+
+    found = scorecard(
+        sessions,
+        np.where(is_normal, 0, -1),
+        [is_abnormal],
+        seed=model.config.seed,
+        usual_pauses=model.detection.scorer.usual_pauses,
+    )
+    promised = {(one.service, one.damage): one.share for one in model.detection.scorecard}
+    kept = {(one.service, one.damage): one.share for one in found}
+    both = [key for key in promised if key in kept]
+    was_promised, is_kept = (np.array([shares[key] for key in both]) for shares in (promised, kept))
+    tells = len(np.unique(was_promised)) > 1 < len(np.unique(is_kept))  # of equal shares there is no order
+    return {
+        "damages": [[*key, promised[key], kept[key]] for key in both],
+        "rank_correlation": float(spearmanr(was_promised, is_kept).statistic) if tells else None,
+        "mean_difference": float(np.abs(was_promised - is_kept).mean()) if both else None,
     }
 
 
@@ -183,6 +214,7 @@ def measure_unseen(split: Split, config: Config, progress: Progress) -> list[Row
             "system": OURS,
             "kinds": kind_measures(judged.types, judged.classes),
             "confidence": class_confidence(own, judged),
+            "scorecard": _scorecard_kept(model, judged_sessions, split.truth),
             "share_unknown": _mean(abnormal.classes == UNKNOWN_CLASS),
             "fit_s": fit_s,
             "loss": loss_by_epoch(model),

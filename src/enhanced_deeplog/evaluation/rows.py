@@ -87,6 +87,11 @@ class _Deploy(_Shape):
     recall_lost: _Number = None
 
 
+class _Scorecard(_Shape):
+    rank_correlation: _Number = None
+    mean_difference: _Number = None
+
+
 class _Row(_Shape):
     protocol: str
     seed: int
@@ -107,6 +112,7 @@ class _Row(_Shape):
     class_map: _ClassMap | None = None
     confidence: _Confidence = _Confidence()
     deploy: _Deploy = _Deploy()
+    scorecard: _Scorecard = _Scorecard()
     left_out: str | None = None
     left_out_unknown: _Number = None
     left_out_normal: _Number = None

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,9 @@ from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.sessions import InputClock, Sessions
 from enhanced_deeplog.logs.templates import TemplateMiner
 
-__all__ = ["IN_MEMORY", "PartitionedRecords", "places_of", "read_partitions"]
+__all__ = ["IN_MEMORY", "PartitionedRecords", "Place", "places_of", "read_partitions"]
+
+Place: TypeAlias = tuple[int, str, int, int]  # where a session stands among all of an input; in their order
 
 IN_MEMORY = 200_000  # records held before they are written to disk
 _N_PARTITIONS = 64
@@ -245,7 +247,7 @@ class _Unmatched:
         return body_ids.alias("body_id")
 
 
-def places_of(sessions: Sessions, rows: npt.NDArray[np.int64]) -> list[tuple[int, str, int, int]]:
+def places_of(sessions: Sessions, rows: npt.NDArray[np.int64]) -> list[Place]:
     """What some of the sessions of a partition are sorted by to be in the order in which those of the input begin."""
     table = sessions.table[rows]  # the parts of a session follow one another
     firsts = sessions.records[(table["first"] - table["context"]).to_numpy()]
