@@ -260,6 +260,19 @@ def test_what_is_done_with_is_forgotten() -> None:
     assert closed >= n_records // 2 - 10
 
 
+def test_moments_of_sessions_that_are_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enhanced_deeplog.logs.open_sessions._MOST_DUE", 50)
+    limits = PauseLimits("records", np.full(len(VOCABULARY), 10**9), 10**9)  # nothing ends by waiting
+    opened = OpenSessions(SessionRules(), limits, by_gap=False, n_context=5, most_records=20)
+    (batch,) = LogRecords.from_lines([f"|req-{i}|opened" for i in range(2_000)], format=FORMAT)
+    batch = batch.with_columns(event_id=pl.lit(3, pl.Int64), clock=pl.int_range(pl.len(), dtype=pl.Int64))
+    for i in range(0, len(batch), 10):
+        opened.add(batch[i : i + 10], one_clock=True)
+        opened.give_up()
+        assert len(opened) <= 20
+        assert sum(map(len, opened._due.values())) <= 50 + 4 * 30
+
+
 # --- the order of several sources -------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ __all__ = ["RECORD_COLUMNS", "OpenPart", "OpenSessions", "Stream", "as_sessions"
 
 _NS = 1_000_000_000
 _NEVER = np.iinfo(np.int64).max // 4
+_MOST_DUE = 10_000  # moments to look at sessions again, beside those of sessions that are there
 _MAX_BEGINNINGS = 100_000  # first records remembered, to tell apart sessions that begin alike
 
 # What is kept of a record while its session may be asked for.
@@ -139,8 +140,7 @@ class OpenSessions:
             cut = "time_span"
         self._cut_without_key = cut
         self._parts: dict[Stream, OpenPart] = {}  # the one whose last record came longest ago first
-        self._due: dict[str, list[tuple[int, int, OpenPart]]] = {}  # heaps, by the source whose clock counts
-        self._n_pushed = 0
+        self._due: dict[str, list[tuple[int, Stream]]] = {}  # heaps, by the source whose clock counts
         self._beginnings: dict[int, int] = {}
         self.n_records = 0
         self.n_given_up = 0
@@ -210,9 +210,10 @@ class OpenSessions:
         for source, clock in now.items():
             heap = self._due.get(source, [])
             while heap and heap[0][0] < clock:
-                due, _, part = heapq.heappop(heap)
-                if due != part.due or self._parts.get(part.stream) is not part:
-                    continue  # something came since
+                due, stream = heapq.heappop(heap)
+                part = self._parts.get(stream)
+                if part is None or due != part.due:
+                    continue  # it is gone, or something came since
                 part.due = _NEVER
                 ended = clock > self._ends_at(part)
                 part.outlived = clock > self._closes_at(part)
@@ -282,8 +283,11 @@ class OpenSessions:
         """Look at it again after `due`, or before."""
         if due < part.due and due < _NEVER:
             part.due = due
-            self._n_pushed += 1
-            heapq.heappush(self._due.setdefault(source, []), (due, self._n_pushed, part))
+            heap = self._due.setdefault(source, [])
+            heapq.heappush(heap, (due, part.stream))
+            if len(heap) > _MOST_DUE + 4 * len(self._parts):  # nearly all of them are of sessions that are gone
+                heap[:] = [one for one in heap if one[1] in self._parts and self._parts[one[1]].due == one[0]]
+                heapq.heapify(heap)
 
 
 def _pause(before: Record | None, record: Record) -> float:
