@@ -581,6 +581,15 @@ def test_analyze_takes_a_first_look_at_a_long_log_and_then_all_of_it(log: Path, 
     assert keys == [finding["session_key"] for finding in findings_of(run("analyze", log, *SMALL, "--json"))]
 
 
+def test_where_the_beginning_has_too_few_sessions_analyze_goes_on(
+    long_log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "_FIRST_LOOK", 50)
+    result = run("analyze", long_log, *SMALL, "--json")
+    assert "No first look at the first 50 records: Learning normal behaviour needs at least 20" in result.stderr
+    assert findings_of(result)
+
+
 def test_ctrl_c_keeps_the_first_look(long_log: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fit, fits = fitting._fit, []
 
@@ -592,7 +601,7 @@ def test_ctrl_c_keeps_the_first_look(long_log: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(fitting, "_fit", interrupted)
     output = tmp_path / "found.jsonl"
-    result = run("analyze", long_log, *SMALL, "--set", "detection.alarm_rate=0.2", "--all", "-o", output)
+    result = run("analyze", long_log, *SMALL, "--set", "detection.alarm_rate=0.2", "--all", "-o", output, "--fail-on")
     assert result.exit_code == 130
     assert "What follows is of the first 1,000 records alone." in result.stderr
     assert "Interrupted." in result.stderr

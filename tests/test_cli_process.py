@@ -166,6 +166,20 @@ def test_a_service_manager_that_ends_it_leaves_no_temporary_file(
     assert list(temporary.iterdir()) == []
 
 
+def test_nohup_is_respected(bundle: Path) -> None:
+    command = ["nohup", *COMMAND, "classify", "-", "--bundle", str(bundle)]
+    with subprocess.Popen(
+        command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write("".join(f"{line}\n" for line in service_lines() * 5).encode())
+        process.stdin.flush()
+        time.sleep(1.0)
+        process.send_signal(signal.SIGHUP)
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
 def test_nothing_of_the_runtime_calls_home(log: Path, bundle: Path, tmp_path: Path) -> None:
     """ONNX Runtime sends events to its maker, except in a CI; where it does, it begins with a file of its own."""
     unlike_ci = {name: value for name, value in ENVIRONMENT.items() if "CI" not in name and "BUILD" not in name}

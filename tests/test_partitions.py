@@ -178,13 +178,16 @@ def test_bodies_that_fit_no_template_are_counted_and_bounded(monkeypatch: pytest
 
 
 def test_a_file_that_changes_while_it_is_parsed_is_told(tmp_path: Path) -> None:
-    path = tmp_path / "growing.log"
+    path = tmp_path / "live.log"
     lines = [f"{START + timedelta(seconds=i):%Y-%m-%d %H:%M:%S} opened door {i}\n" for i in range(30)]
-    path.write_text("".join(lines))
-    batches = parse_records(read_records(path), Config())  # its templates are learnt by now
-    assert sum(map(len, batches)) == 30
-    batches = parse_records(read_records(path), Config())
-    with path.open("a") as file:
-        file.write(lines[0])
-    with pytest.raises(InputError, match=r"growing\.log has changed meanwhile"):
-        list(batches)
+
+    def parsed_after(text: str) -> int:
+        path.write_text("".join(lines))
+        batches = parse_records(read_records(path, batch_size=8), Config())  # its templates are learnt by now
+        path.write_text(text)
+        return sum(map(len, batches))
+
+    assert parsed_after("".join([*lines, lines[0]])) == 30  # what was added since is left out
+    for changed in ("", "".join(lines[:20]), "".join(lines).replace("opened", "broken")):
+        with pytest.raises(InputError, match=r"live\.log(:| has changed meanwhile)"):
+            parsed_after(changed)

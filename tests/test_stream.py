@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from conftest import small_config
 from enhanced_deeplog import EnhancedDeepLog, Finding, LogRecords, StreamingClassifier, read_records
-from enhanced_deeplog.errors import InputError
+from enhanced_deeplog.errors import InputError, SessionError, UsageError
 from enhanced_deeplog.events import END, EventVocabulary
 from enhanced_deeplog.logs.arrivals import Arrivals
 from enhanced_deeplog.logs.corpus import event_ids_of, read_corpus
@@ -139,6 +139,27 @@ def streamed(
         (*(row[name] for name in TOLD), sessions.sequence(row["at"]).tolist(), texts_of(sessions.records, row))
         for row in table.iter_rows(named=True)
     ]
+
+
+def test_a_window_looks_back_over_several_short_parts() -> None:
+    opened = OpenSessions(SessionRules(max_records=3), None, by_gap=False, n_context=8, most_records=10**6)
+    (batch,) = LogRecords.from_lines([f"|req-1|event {i}" for i in range(3, 12)], format=FORMAT)
+    batch = batch.with_columns(event_id=pl.int_range(3, 12, dtype=pl.Int64), clock=pl.int_range(pl.len()))
+    (*_, last) = opened.add(batch, one_clock=False)
+    assert last.event_ids.tolist() == [9, 10, 11]
+    assert last.before is not None
+    assert last.before.event_ids.tolist() == [3, 4, 5, 6, 7, 8]
+
+
+def test_a_session_that_goes_on_in_another_source_without_time_is_woken_by_that_one() -> None:
+    limits = PauseLimits("records", np.full(len(VOCABULARY), 10), 100)
+    opened = OpenSessions(SessionRules(), limits, by_gap=False, n_context=5, most_records=10**6)
+    for source in ("a", "b"):
+        (batch,) = LogRecords.from_lines(["|req-1|opened"], format=FORMAT, source_name=source)
+        opened.add(batch.with_columns(event_id=pl.lit(3, pl.Int64), clock=pl.lit(0, pl.Int64)), one_clock=False)
+    assert not opened.wait({"a": 50, "b": 5})
+    (part,) = opened.wait({"a": 51, "b": 11})
+    assert (part.ended, part.final) == (True, False)
 
 
 # --- findings ---------------------------------------------------------------------------------------------------------
@@ -327,6 +348,47 @@ def test_no_more_is_held_than_memory_should_hold(monkeypatch: pytest.MonkeyPatch
     assert n_through >= 450
 
 
+def test_a_source_that_comes_late_and_without_a_time_comes_at_the_time_that_it_is_by_now() -> None:
+    arrivals = Arrivals("ns", [], max_delay_s=60.0)
+    assert seconds_of(arrivals.take(batch_of("a", [5]))) == [5]
+    arrivals.take(batch_of("b", [None]))
+    arrivals.take(batch_of("b", [None, 9]))
+    assert seconds_of(arrivals.rest()) == [5, 5, 9]
+
+
+def test_a_stream_that_was_finished_goes_on(fitted: EnhancedDeepLog) -> None:
+    stream = StreamingClassifier(fitted)
+    stream.finish()
+    stream.process({"body": "x"})
+    stream.finish()
+    assert len(stream.process({"body": "y", "timestamp": START}).verdicts) == 1
+
+
+def test_a_record_may_bring_its_key_and_its_time_in_any_form(fitted: EnhancedDeepLog) -> None:
+    stream = StreamingClassifier(fitted)
+    zone = timezone(timedelta(hours=2))
+    record = {"body": "half \ud800 a letter", "session_key": "req-77", "source": None, "line": None}
+    stream.process({**record, "timestamp": START.replace(tzinfo=zone)})
+    frame = next(iter(LogRecords.from_lines(["2025-12-31 22:00:01 | INFO | api | req-88 x"]))).with_columns(
+        pl.col("timestamp").cast(pl.Datetime("us"))
+    )
+    stream.process_many(frame)
+    assert stream._open is not None
+    told = [(part.stream.key, part.records[0][4]) for part in stream._open]
+    at = int(datetime(2025, 12, 31, 22, tzinfo=UTC).timestamp()) * 10**9
+    assert told[0] == ("req-77", at)
+    assert told[1][1] == at + 10**9
+
+
+def test_what_is_given_up_has_had_the_last_word(fitted: EnhancedDeepLog) -> None:
+    lines = [f"2026-01-01 00:00:{i:02} | INFO | api | req-0000abcd never seen before {i}" for i in range(12)]
+    (records,) = LogRecords.from_lines(lines, format="pipe")
+    stream = StreamingClassifier(fitted, most_records=5)
+    findings = [*stream.process_many(records[:4]).findings, *stream.process_many(records[4:]).findings]
+    assert findings[-1].n_records == 12
+    assert (stream.n_given_up, stream.n_open) == (1, 0)
+
+
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 
@@ -350,6 +412,18 @@ def test_records_that_can_not_be_used_are_refused(
 def test_frames_that_lack_columns_are_refused(fitted: EnhancedDeepLog) -> None:
     with pytest.raises(InputError, match=r"session_key, .*template, text is missing|is missing"):
         StreamingClassifier(fitted).process_many(pl.DataFrame({"body": ["x"]}))
+
+
+def test_a_stream_refuses_what_classify_refuses(fitted: EnhancedDeepLog) -> None:
+    with pytest.raises(UsageError, match="learnt nothing yet"):
+        StreamingClassifier(EnhancedDeepLog())
+    lines = [f"2026-01-01 00:{i // 60:02}:{i % 60:02} work item {i % 3}" for i in range(600)]
+    config = small_config(sessions={"by": "time_span", "time_span_s": 10.0}, learning={"epochs": 1})
+    model = EnhancedDeepLog(config).fit(LogRecords.from_lines(lines))
+    stream = StreamingClassifier(model)
+    stream.process_many([{"body": "work item 1"}] * 3)
+    with pytest.raises(SessionError, match="need a timestamp"):
+        stream.finish()
 
 
 def test_nothing_in_nothing_out(fitted: EnhancedDeepLog) -> None:

@@ -160,6 +160,14 @@ def test_training_that_gets_better_goes_on_to_the_last_epoch() -> None:
     assert len(run(OneWeight(), goals=[100.0], held_out=[100.0], epochs=20)) == 20
 
 
+@pytest.mark.parametrize("epochs", range(1, 11))
+def test_so_few_steps_as_one_an_epoch_are_taken(epochs: int) -> None:
+    network = OneWeight()
+    config = learning_of(epochs=epochs, batch_size=4096, early_stopping_patience=99)
+    losses = network.away_from(5.0)
+    assert len(train(network, losses, np.array([1]), losses, np.array([1]), config, seed=0)) == epochs
+
+
 def test_the_learning_rate_rises_and_falls() -> None:
     network = OneWeight()
     reports = train(

@@ -19,49 +19,65 @@ def frame_of(keys: list[str | None]) -> pl.DataFrame:
     return pl.DataFrame({**columns, "process": [None] * len(keys)}, schema).with_row_index("at")
 
 
-@given(st.lists(st.integers(0, 30), min_size=1, max_size=200), st.integers(1, 60), st.integers(1, 40))
-def test_what_is_kept_are_whole_sessions_however_the_records_come(keys: list[int], most: int, step: int) -> None:
+@given(
+    st.lists(st.integers(0, 30), min_size=1, max_size=200),
+    st.integers(4, 60),
+    st.integers(1, 40),
+    st.booleans(),
+)
+def test_what_is_kept_are_whole_sessions_however_the_records_come(
+    keys: list[int], most: int, step: int, by_key: bool
+) -> None:
     whole = frame_of([f"req-{key}" if key else None for key in keys])
-    drawn = WholeSessions(most)
+    drawn = WholeSessions(most, by_key=by_key)
     for begin in range(0, len(whole), step):
-        if drawn.is_full:
-            break
         drawn.add(whole[begin : begin + step])
-    kept = pl.concat(drawn.frames)
+    kept = drawn.records()
     assert len(kept) <= most
-    if not drawn.is_full:
-        assert drawn.n_read == len(whole)
-        stream = pl.col("session_key").fill_null("web")
-        assert (
-            kept["at"].to_list()
-            == whole.filter(stream.is_in(kept.select(stream).to_series().implode()))["at"].to_list()
-        )
-        at_once = WholeSessions(most)
-        at_once.add(whole)
-        if not at_once.is_full:
-            assert pl.concat(at_once.frames)["at"].to_list() == kept["at"].to_list()
-    else:  # one stream is longer than all that may be kept
+    assert drawn.n_read == len(whole)
+    assert kept["at"].is_sorted()
+    keyless = pl.col("session_key").is_null() if by_key else pl.lit(value=True)
+    has_keys = bool(len(whole.filter(~keyless)))
+    most_keyless = len(whole) if len(whole) <= most else most // 4 if has_keys else most
+    of_origin = whole.filter(keyless)["at"].to_list()[:most_keyless]
+    if drawn._is_full:  # one key has more records than may be kept at all
         assert len(kept) == most
+        return
+    assert kept.filter(keyless)["at"].to_list() == of_origin
+    chosen = kept.filter(~keyless)["session_key"].unique()
+    assert (
+        kept.filter(~keyless)["at"].to_list()
+        == whole.filter(~keyless & pl.col("session_key").is_in(chosen.implode()))["at"].to_list()
+    )
 
 
 def test_a_short_log_is_kept_as_it_is() -> None:
-    drawn = WholeSessions(100)
+    drawn = WholeSessions(100, by_key=True)
     drawn.add(frame_of(["a", "b", None]))
-    assert (len(drawn.frames[0]), drawn.share, drawn.is_full) == (3, 1.0, False)
+    assert (len(drawn.records()), drawn.share) == (3, 1.0)
 
 
-def test_of_a_single_long_stream_the_first_records_are_kept_and_reading_stops() -> None:
-    drawn = WholeSessions(10)
-    drawn.add(frame_of([None] * 25))
-    assert drawn.frames[0]["at"].to_list() == list(range(10))
-    assert (drawn.is_full, drawn.share) == (True, 1.0)
+def test_of_a_single_long_stream_the_beginning_is_kept() -> None:
+    drawn = WholeSessions(40, by_key=True)
+    for _ in range(3):
+        drawn.add(frame_of([None] * 25))
+    assert drawn.records()["at"].to_list() == [*range(25), *range(15)]
+    assert (drawn.share, drawn.n_read) == (1.0, 75)
+
+
+def test_much_without_a_key_leaves_room_for_what_has_one() -> None:
+    drawn = WholeSessions(1_000, by_key=True)
+    drawn.add(frame_of([None if i % 3 else f"req-{i // 12}" for i in range(9_000)]))
+    kept = drawn.records()
+    assert kept["session_key"].null_count() == 250
+    assert 300 < kept["session_key"].count() <= 750
 
 
 def test_about_as_many_sessions_are_drawn_as_there_is_room_for() -> None:
-    drawn = WholeSessions(1_000)
+    drawn = WholeSessions(1_000, by_key=True)
     drawn.add(frame_of([f"req-{i // 4}" for i in range(6_000)]))
     assert drawn.share == 0.125
-    assert sum(map(len, drawn.frames)) == pytest.approx(750, rel=0.15)
+    assert len(drawn.records()) == pytest.approx(750, rel=0.15)
 
 
 def test_a_fit_on_a_long_log_says_what_it_learnt_from() -> None:

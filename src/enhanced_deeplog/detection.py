@@ -214,6 +214,11 @@ class Detection:
         calibration = replace(self.calibration, seen=SeenCounts(self.calibration.known))
         return replace(self, scorer=self.scorer.remembering(), by_size=by_size, calibration=calibration)
 
+    def load(self) -> None:
+        """Load the networks now: threads that come to them first at the same time would each load them."""
+        for scorer in (self.scorer, *self.by_size.values()):
+            scorer.network.load()
+
     def with_threads(self, threads: int) -> Detection:
         """The same, scoring on so many threads."""
         by_size = {size: scorer.with_threads(threads) for size, scorer in self.by_size.items()}

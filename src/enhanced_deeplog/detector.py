@@ -129,7 +129,7 @@ class EnhancedDeepLog:
         Args:
             records: The logs.
             every_session: Also return what is said about normal sessions.
-            workers: Threads that score; the result is the same with any number.
+            workers: Threads that judge, 0: as many as there are cores; the result is the same with any number.
             source_name: The logical source of the logs, for the ids of findings.
             on_changes: Told the templates that `fit` has not seen and that are taken as usual, see `read_sessions`.
 
@@ -158,8 +158,10 @@ class EnhancedDeepLog:
         Yields:
             Findings, each with its place in the order in which all sessions begin.
         """
-        self._check_fitted()
+        self.check_fitted()
+        workers = workers or os.cpu_count() or 1
         detection = self.detection.with_threads(workers).remembering()
+        detection.load()
         with self._read(records) as read:
             changes = self._changes(read, detection)
             on_changes(tuple(changes.told.values()))
@@ -171,7 +173,7 @@ class EnhancedDeepLog:
                 findings = session_findings(self, detection, sessions, verdicts, wanted, source_name=source_name)
                 return list(zip(places_of(sessions, wanted), findings, strict=True))
 
-            yield from in_order(judged, read)
+            yield from in_order(judged, read, workers=workers)
 
     def explain(
         self,
@@ -186,7 +188,7 @@ class EnhancedDeepLog:
         Raises:
             SessionError: If no session has that key.
         """
-        self._check_fitted()
+        self.check_fitted()
         detection = self.detection.remembering()
         found: list[Finding] = []
         others: list[str] = []
@@ -212,7 +214,7 @@ class EnhancedDeepLog:
         Raises:
             SessionError: If the sequence is empty or has an event id that this fit doesn't have.
         """
-        self._check_fitted()
+        self.check_fitted()
         ids = np.asarray(event_ids, dtype=np.int64)
         if not len(ids) or ids.min() < 1 or ids.max() >= len(self.vocabulary):
             raise SessionError(
@@ -234,7 +236,7 @@ class EnhancedDeepLog:
 
     def parse(self, records: LogRecords) -> Iterator[pl.DataFrame]:
         """Every record as a row: where it stands, its event id, its template and its parameters."""
-        self._check_fitted()
+        self.check_fitted()
         return parse_batches(self._with_key(records), self.miner, self.vocabulary)
 
     def read_sessions(self, records: LogRecords) -> Sessions:
@@ -246,25 +248,25 @@ class EnhancedDeepLog:
         Raises:
             InputError: If the logs can't be read, or have none of the session keys that `fit` used.
         """
-        self._check_fitted()
+        self.check_fitted()
         with self._read(records, in_memory=_ANY_NUMBER) as read:
             (sessions,) = map(self._changes(read, self.detection).sessions, read)
             return sessions
 
     def judge(self, sessions: Sessions, *, workers: int = 1) -> Verdicts:
         """What is decided about each session, as columns: what `classify` makes findings of."""
-        self._check_fitted()
+        self.check_fitted()
         return self._judge(sessions, self.detection.with_threads(workers))
 
     @property
     def classes(self) -> tuple[AnomalyClass, ...]:
         """The kinds of anomaly that `fit` found."""
-        self._check_fitted()
+        self.check_fitted()
         return self.kinds.classes
 
     def to_parts(self) -> ModelParts:
         """The fitted model as plain data, for a bundle."""
-        self._check_fitted()
+        self.check_fitted()
         return parts_of(self)
 
     @classmethod
@@ -287,7 +289,7 @@ class EnhancedDeepLog:
         """
         from enhanced_deeplog.stage_files import save_stage_files  # only few fits leave these files
 
-        self._check_fitted()
+        self.check_fitted()
         save_stage_files(self, Path(directory))
 
     # --- the steps -----------------------------------------------------------------------------------------------
@@ -299,7 +301,8 @@ class EnhancedDeepLog:
         self.miner = miner_of(self.config.templates)
         self._report("reading", 0.0)
         most = self.config.learning.most_records
-        corpora = [read_corpus(self._with_key(logs), self.miner, most_records=most) for logs in given]
+        by_key = self.session_rules.by == "key"
+        corpora = [read_corpus(self._with_key(logs), self.miner, most_records=most, by_key=by_key) for logs in given]
         for corpus, logs in zip(corpora, given, strict=True):
             self._check_keys(logs, any_key=corpus.frame["session_key"].null_count() < corpus.frame.height)
         self._report("reading", 0.9)
@@ -312,7 +315,7 @@ class EnhancedDeepLog:
 
     @contextmanager
     def _read(self, records: LogRecords, *, in_memory: int = IN_MEMORY) -> Iterator[PartitionedRecords]:
-        self._check_fitted()
+        self.check_fitted()
         keyed, by_key = self._with_key(records), self.session_rules.by == "key"
         with read_partitions(keyed, self.miner, self.vocabulary, by_key=by_key, in_memory=in_memory) as read:
             self._check_keys(records, any_key=read.clock.any_key)
@@ -361,7 +364,12 @@ class EnhancedDeepLog:
         if self.progress is not None:
             self.progress(stage, share)
 
-    def _check_fitted(self) -> None:
+    def check_fitted(self) -> None:
+        """Do nothing.
+
+        Raises:
+            UsageError: If nothing has been learnt yet.
+        """
         if not hasattr(self, "kinds"):
             raise UsageError("This model has learnt nothing yet: call fit(), or load a bundle.")
 

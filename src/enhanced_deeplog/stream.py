@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from enhanced_deeplog.logs.corpus import look_up, masked_bodies
 from enhanced_deeplog.logs.open_sessions import OpenPart, OpenSessions, as_sessions
 from enhanced_deeplog.logs.records import RECORD_SCHEMA
 from enhanced_deeplog.logs.session_keys import session_key_of
+from enhanced_deeplog.logs.sessions import check_has_time
 
 if TYPE_CHECKING:
     from enhanced_deeplog.detector import EnhancedDeepLog
@@ -70,14 +72,15 @@ class StreamingClassifier:
 
     When the input has ended and `finish` was called, the latest word on each id is what `classify` says of the same
     records: same id, session key, verdict, class, evidence and score. Not the same are inputs in whose midst a deploy
-    changes templates: `classify`, which sees what follows, takes them as usual, and a stream reports them. Sources
-    without timestamps are taken in the order in which their records come.
+    changes templates: `classify`, which sees what follows, takes them as usual, and a stream reports them; and several
+    sources without timestamps, which a stream takes in the order in which their records come.
 
     Args:
         model: A fitted one, or one that was loaded.
         source_name: The logical source, for the ids of findings.
         sources: Names of the sources that records come from, where all of them are to be waited for from the beginning.
-        max_delay_s: So far a source may fall behind the others, in the time of the log, before they stop waiting.
+        max_delay_s: So far a source may fall behind the others, in the time of the log, before they stop waiting;
+            100,000 records wait at most. A source whose clock has jumped ahead waits until the others are there.
         most_records: Records held in memory, at most; beyond, the sessions that have paused longest are given up: they
             are judged as they are, and what comes later with their key is another session.
 
@@ -101,6 +104,7 @@ class StreamingClassifier:
     most_records: int = 200_000
 
     def __post_init__(self) -> None:
+        self.model.check_fitted()
         rules, limits = self.model.session_rules, self.model.pause_limits
         self._detection = self.model.detection.remembering()
         self._arrivals = Arrivals("records" if "records" in limits else "ns", self.sources, self.max_delay_s)
@@ -117,12 +121,17 @@ class StreamingClassifier:
     @property
     def n_given_up(self) -> int:
         """Sessions that were given up because too many records were held."""
-        return self._open.n_given_up if self._open else 0
+        return self._open.n_given_up if self._open is not None else 0
 
     @property
     def n_open(self) -> int:
         """Sessions that may still get records."""
-        return len(self._open) if self._open else 0
+        return len(self._open) if self._open is not None else 0
+
+    @property
+    def n_held(self) -> int:
+        """Records that wait for those of other sources; they are judged when these have caught up."""
+        return self._arrivals.n_held
 
     def process(self, record: Mapping[str, Any]) -> StreamOutput:
         """Judge one record: `process_many` of it alone. Many at once are far cheaper."""
@@ -133,24 +142,30 @@ class StreamingClassifier:
 
         Args:
             records: In the order in which they came from each source: a batch of `LogRecords`, or mappings with the
-                fields of `RECORD_SCHEMA`, of which only `body` must be there.
+                fields of `RECORD_SCHEMA`, of which only `body` must be there. Session keys are looked for as in `fit`;
+                a mapping may bring its own where none is found.
 
         Raises:
             InputError: If records lack a field, or a value isn't of its type.
+            SessionError: If sessions are made by time, and records have none.
         """
-        frame = records if isinstance(records, pl.DataFrame) else _frame_of(records)
-        missing = [name for name in RECORD_SCHEMA if name not in frame.columns]
-        if missing:
-            raise InputError(
-                f"Expected records with the columns {', '.join(RECORD_SCHEMA)}; {', '.join(missing)} is missing. "
-                "Batches of read_records have them all."
-            )
+        frame = _checked(records) if isinstance(records, pl.DataFrame) else self._frame_of(list(records))
+        own_keys = not isinstance(records, pl.DataFrame)
         findings: list[Finding] = []
         verdicts: list[WindowVerdicts] = []
         for batch in frame.iter_slices(_BATCH):
-            arrived = self._arrivals.take(self._with_events(batch))
+            arrived = self._arrivals.take(self._with_events(batch, own_keys=own_keys))
             self._judge(arrived, findings, verdicts)
         return StreamOutput(tuple(findings), tuple(verdicts))
+
+    def _frame_of(self, records: list[Mapping[str, Any]]) -> pl.DataFrame:
+        """Mappings as a batch of records; a session key that one has is its own."""
+        rows = [_row_of(record, i) for i, record in enumerate(records, 1)]
+        columns = {name: [row.get(name) for row in rows] for name in RECORD_SCHEMA}
+        try:
+            return _checked(pl.DataFrame(columns, RECORD_SCHEMA))
+        except (TypeError, pl.exceptions.PolarsError) as error:
+            raise InputError(f"Expected records whose fields have the types of RECORD_SCHEMA, but: {error}") from None
 
     def finish(self) -> StreamOutput:
         """The input has ended: judge what was held back, and give the last word on every open session."""
@@ -161,11 +176,12 @@ class StreamingClassifier:
             self._tell([part for part in self._open if part.told and part.changed], findings)
         return StreamOutput(tuple(findings), tuple(verdicts))
 
-    def _with_events(self, batch: pl.DataFrame) -> pl.DataFrame:
+    def _with_events(self, batch: pl.DataFrame, *, own_keys: bool) -> pl.DataFrame:
         """The records with their session key and event, without their text's body."""
         model = self.model
-        if self._key is not None and self._key.name != "field":
-            batch = batch.with_columns(self._key.extract(batch))
+        if self._key is not None and self._key.column != "session_key":
+            found = self._key.extract(batch)
+            batch = batch.with_columns(pl.coalesce(found, "session_key") if own_keys else found)
         masked, given = masked_bodies(batch, model.miner)
         distinct = masked.unique(maintain_order=True).to_list()
         ids = look_up(distinct, given, model.miner, model.vocabulary, known=self._known_events)
@@ -179,6 +195,7 @@ class StreamingClassifier:
         unit = self._arrivals.unit
         if self._open is None:
             rules = self.model.session_rules
+            check_has_time(rules, unit)
             keyed = rules.key is not None or True in self.model.detection.calibration.scores
             self._open = OpenSessions(
                 rules,
@@ -189,8 +206,9 @@ class StreamingClassifier:
             )
         touched = self._open.add(arrived, one_clock=unit == "ns")
         verdicts.append(self._look_at(touched))
-        changed = touched | self._open.wait(self._arrivals.now) | self._open.give_up()
-        closing = {part for part in changed if part.final or part.ended or part not in touched}
+        waited, given_up = self._open.wait(self._arrivals.now), self._open.give_up()
+        changed = touched | waited | given_up
+        closing = {*waited, *given_up, *(part for part in touched if part.final or part.ended)}
         unsure = [part for part in changed if not part.told]
         odd = {part for part, is_odd in zip(unsure, self._are_odd(unsure), strict=True) if is_odd}
         self._tell([part for part in changed if part in odd or (part.told and part in closing)], findings)
@@ -295,24 +313,47 @@ class StreamingClassifier:
             part.told, part.changed = finding.is_anomaly, False
 
 
-def _frame_of(records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
-    """Mappings as a batch of records.
+def _checked(frame: pl.DataFrame) -> pl.DataFrame:
+    """Exactly the columns of a batch of records, in their types.
 
     Raises:
-        InputError: If a field is unknown or has a value of another type, or `body` is missing.
+        InputError: If one is missing or can't be brought into its type.
     """
-    rows = list(records)
-    for i, row in enumerate(rows):
-        unknown = [name for name in row if name not in RECORD_SCHEMA]
-        if unknown or not isinstance(row.get("body"), str):
-            what = f"the field {unknown[0]!r}" if unknown else f"the body {row.get('body')!r}"
-            raise InputError(
-                f"Record {i + 1}: expected the fields {', '.join(RECORD_SCHEMA)}, body being text; got {what}."
-            )
-    defaults: dict[str, Any] = {"source": "", "service": "", "ends_session": False, "line": 0}
-    columns = {name: [row.get(name, defaults.get(name)) for row in rows] for name in RECORD_SCHEMA}
+    missing = [name for name in RECORD_SCHEMA if name not in frame.columns]
+    if missing:
+        raise InputError(
+            f"Expected records with the columns {', '.join(RECORD_SCHEMA)}; {', '.join(missing)} is missing. "
+            "Batches of read_records have them all."
+        )
     try:
-        frame = pl.DataFrame(columns, RECORD_SCHEMA)
-    except (TypeError, pl.exceptions.PolarsError) as error:
+        frame = frame.select(pl.col(name).cast(dtype) for name, dtype in RECORD_SCHEMA.items())
+    except pl.exceptions.PolarsError as error:
         raise InputError(f"Expected records whose fields have the types of RECORD_SCHEMA, but: {error}") from None
-    return frame.with_columns(pl.col("text").fill_null(pl.col("body")))
+    return frame.with_columns(
+        pl.col("source", "service", "body").fill_null(""),
+        pl.col("line").fill_null(0),
+        pl.col("ends_session").fill_null(value=False),
+        pl.col("text").fill_null(pl.col("body")).fill_null(""),
+    )
+
+
+def _row_of(record: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """One record, its texts mended and its time in UTC.
+
+    Raises:
+        InputError: If a field is unknown, or the body is no text.
+    """
+    unknown = [name for name in record if name not in RECORD_SCHEMA]
+    if unknown or not isinstance(record.get("body"), str):
+        what = f"the field {unknown[0]!r}" if unknown else f"the body {record.get('body')!r}"
+        raise InputError(
+            f"Record {number}: expected the fields {', '.join(RECORD_SCHEMA)}, body being text; got {what}."
+        )
+    row: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, str):
+            value = value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")  # as `LogRecords` mends it
+        elif isinstance(value, datetime) and value.tzinfo is not None:
+            value = value.astimezone(UTC).replace(tzinfo=None)
+        row[name] = value
+    return row

@@ -29,7 +29,7 @@ _ENDED_BY = 128  # plus the number of the signal, as shells say it
 _DESCRIPTION = """Finds the abnormal sessions of a log, and what kind of abnormal each one is.
 
 Exit codes: 0 fine; 1 a fault of this program; 2 wrong use; 3 findings, if --fail-on asks; 4 input can't be
-read; 5 bundle refused; 130 interrupted, 143 ended by SIGTERM."""
+read; 5 bundle refused; 130 interrupted; 143 or 129 ended by a signal."""
 
 app = typer.Typer(
     name="enhanced-deeplog",
@@ -48,8 +48,9 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 stops nothing
     for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):  # Windows has no SIGHUP
-            signal.signal(getattr(signal, name), _end)
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # under nohup it is ignored
+            signal.signal(number, _end)
     try:
         app(prog_name="enhanced-deeplog")
     except KeyboardInterrupt:  # before a command began, or after it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json as json_format
 from pathlib import Path
@@ -20,7 +21,7 @@ from enhanced_deeplog.cli.options import (
     check_standard_input,
 )
 from enhanced_deeplog.cli.terminal import message, progress, tell_of_misread, write_lines, write_screen
-from enhanced_deeplog.errors import UsageError
+from enhanced_deeplog.errors import EnhancedDeepLogError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,17 +128,23 @@ def analyze(
             report("judging", None)
             return model.classify(records, every_session=every_session, workers=workers, source_name=source_name)
 
-    first: tuple[list[Finding], tuple[AnomalyClass, ...]] | None = None
-    if _is_long(mixed):
+    def first_look() -> tuple[list[Finding], tuple[AnomalyClass, ...]] | None:
         few = config.model_copy(update={"learning": config.learning.model_copy(update={"compare_window_sizes": ()})})
         beginning = mixed.first(_FIRST_LOOK)
-        model = _fit(few, beginning, usual.first(_FIRST_LOOK) if usual is not None else None, workers)
-        first = judge(model, beginning), model.classes
+        try:
+            model = _fit(few, beginning, usual.first(_FIRST_LOOK) if usual is not None else None, workers)
+            found = judge(model, beginning)
+        except EnhancedDeepLogError as error:  # so few records may have too few sessions; all of them may do
+            message(f"No first look at the first {_FIRST_LOOK:,} records: {error}")
+            return None
         from enhanced_deeplog.cli.verdict_screens import findings_screen
 
         message(f"A first look, at the first {_FIRST_LOOK:,} records and learnt from them alone:")
-        write_screen(*findings_screen(first[0], classes=first[1]), to_stderr=True)
+        write_screen(*findings_screen(found, classes=model.classes), to_stderr=True)
         message("Now all of them. Ctrl-C ends this and keeps the first look.")
+        return found, model.classes
+
+    first = first_look() if _is_long(mixed) else None
     try:
         model = _fit(config, mixed, usual, workers)
         tell_of_misread(mixed)
@@ -152,7 +159,8 @@ def analyze(
     except KeyboardInterrupt:
         if first is not None:
             message(f"What follows is of the first {_FIRST_LOOK:,} records alone.")
-            say(*first)
+            with contextlib.suppress(typer.Exit):  # that it was interrupted is said, whatever was found
+                say(*first)
         raise
     say(findings, model.classes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
@@ -171,7 +172,7 @@ class SeenCounts:
         rows = np.ascontiguousarray(np.column_stack([is_open, counts]).astype(np.int32))
         keys = rows.view(np.dtype((np.void, rows.shape[1] * 4))).ravel()
         distinct, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        named = [key.tobytes() for key in distinct]
+        named = [blake2b(key.tobytes(), digest_size=16).digest() for key in distinct]  # of many events, far shorter
         seen = [self._seen.get(key) for key in named]  # taken at once: other threads may forget it
         new = [i for i, value in enumerate(seen) if value is None]
         if new:

@@ -18,6 +18,7 @@ __all__ = ["EpochReport", "one_thread", "train"]
 
 _LEAST_GAIN = 0.001  # share by which the held-out loss must get better to count as better
 
+_LEAST_STEPS = 10  # of the cycle, which can't be cut into phases where it has five
 _LEAST_BATCHES = 16  # an epoch: where few examples are distinct, they are drawn again and again
 
 Loss = Callable[[torch.Tensor], torch.Tensor]
@@ -103,7 +104,7 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser,
         max_lr=config.learning_rate,
-        total_steps=epochs * math.ceil(n_draws / config.batch_size),
+        total_steps=max(epochs * math.ceil(n_draws / config.batch_size), _LEAST_STEPS),
         pct_start=0.2,
         div_factor=10,
         final_div_factor=100,

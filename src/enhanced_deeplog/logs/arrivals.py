@@ -83,7 +83,7 @@ class Arrivals:
     def rest(self) -> pl.DataFrame | None:
         """All that is held, whatever may still come."""
         spoke = [source for source in self._sources.values() if source.n_records]
-        if not self._decided:
+        if spoke and not self._decided:
             self._set("ns" if all(source.reached is not None for source in spoke) else "records")
         return self._let(None)
 
@@ -92,19 +92,17 @@ class Arrivals:
         source = self._sources.setdefault(frame["source"][0], _Arriving())
         times = frame["timestamp"].dt.epoch("ns")
         reached = pl.Series([source.reached], dtype=pl.Int64).append(times).cum_max().fill_null(strategy="forward")[1:]
-        if (
-            self._decided and self.unit == "ns" and reached[0] is None
-        ):  # the others have a time: what has none has come by now
-            reached = reached.fill_null(max(s.reached for s in self._sources.values() if s.reached is not None))
+        times_known = [other.reached for other in self._sources.values() if other.reached is not None]
+        is_timed = times.null_count() < len(times)
         number = pl.int_range(source.n_records, source.n_records + len(frame), dtype=pl.Int64, eager=True)
-        if source.reached is None and reached[-1] is not None:
+        if source.reached is None and is_timed:
             begin = int(times.drop_nulls()[0])  # what has no time before that begins with it
             reached = reached.fill_null(begin)
-            of_source = pl.col("source") == frame["source"][0]
-            self._held = [
-                held.with_columns(pl.when(of_source).then(pl.col("reached").fill_null(begin)).otherwise("reached"))
-                for held in self._held
-            ]
+            if source.n_records:
+                since = pl.when(pl.col("source") == frame["source"][0]).then(pl.col("reached").fill_null(begin))
+                self._held = [held.with_columns(since.otherwise("reached")) for held in self._held]
+        elif source.reached is None and self._decided and self.unit == "ns" and times_known:
+            reached = reached.fill_null(max(times_known))  # the others have a time: what has none has come by now
         source.n_records += len(frame)
         source.reached = reached[-1]
         return frame.with_columns(reached.alias("reached"), number.alias("number"))
@@ -114,7 +112,7 @@ class Arrivals:
         untimed = [source for source in self._sources.values() if source.reached is None]
         if any(source.n_records >= _UNTIMED for source in untimed):
             self._set("records")
-        elif not untimed:
+        elif self._sources and not untimed:
             self._set("ns")
         elif self.unit == "records" and len(untimed) == len(self._sources):
             self._set("records")

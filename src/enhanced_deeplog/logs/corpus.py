@@ -53,30 +53,31 @@ class Corpus:
         return self.frame.drop("body_id").with_columns(pl.Series("event_id", ids, dtype=pl.Int64))
 
 
-def read_corpus(records: LogRecords, miner: TemplateMiner, *, most_records: int = _ANY_NUMBER) -> Corpus:
+def read_corpus(
+    records: LogRecords, miner: TemplateMiner, *, most_records: int = _ANY_NUMBER, by_key: bool = True
+) -> Corpus:
     """Read an input batch by batch; of the bodies, only the distinct masked ones stay.
 
     Args:
         records: The input.
         miner: Masks the bodies; it doesn't learn here.
         most_records: Of a longer input, whole sessions are drawn; the bodies are still all of them.
+        by_key: Whether sessions are made by key.
 
     Raises:
         InputError: If the input can't be read, or has no record.
     """
     codes: dict[str, int] = {}
     given: set[str] = set()
-    drawn = WholeSessions(most_records)
+    drawn = WholeSessions(most_records, by_key=by_key)
     for batch, masked, of_source in in_order(lambda batch: (batch, *masked_bodies(batch, miner)), records):
         given |= of_source
         distinct = masked.unique(maintain_order=True)
         ids = [codes.setdefault(body, len(codes)) for body in distinct]
         body_id = masked.replace_strict(distinct, pl.Series(ids, dtype=pl.UInt32), return_dtype=pl.UInt32)
         drawn.add(batch.drop("body", "template").with_columns(body_id.alias("body_id")))
-        if drawn.is_full:
-            break
     check_any(codes, records)
-    frame = pl.concat(drawn.frames)
+    frame = drawn.records()
     if frame["source"].n_unique() > 1:
         frame = merge_order(frame)
     return Corpus(frame, tuple(codes), frozenset(given), drawn.n_read, drawn.share)

@@ -16,7 +16,7 @@ R = TypeVar("R")
 _WORKERS = min(os.cpu_count() or 1, 8)  # more would hold more batches in memory at once
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def in_order(function: Callable[[T], R], items: Iterable[T], *, workers: int = _WORKERS) -> Iterator[R]:
     """Apply a function to each item, some of them at the same time.
 
     Threads are enough where Polars does the work: it leaves Python to others meanwhile. Few more items are taken than
@@ -26,7 +26,8 @@ def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         >>> list(in_order(len, ["a", "bb", "ccc"]))
         [1, 2, 3]
     """
-    pool = ThreadPoolExecutor(_WORKERS)
+    workers = min(workers, _WORKERS)
+    pool = ThreadPoolExecutor(workers)
     waiting: deque[Future[R]] = deque()
     remaining, broken_off = iter(items), None
     try:
@@ -38,7 +39,7 @@ def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
             except Exception as error:  # raised below: what came before it still comes
                 broken_off = error
                 break
-            while waiting and (len(waiting) > _WORKERS or waiting[0].done()):
+            while waiting and (len(waiting) > workers or waiting[0].done()):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

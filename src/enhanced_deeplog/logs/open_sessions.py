@@ -67,7 +67,8 @@ class OpenPart:
         goes_on: Its next part has begun.
         surprise, rank, lateness: Of each event so far: left to whoever judges.
         told: Whether somebody was told that it is abnormal, and whether records have come since.
-        due: When to look at it next, if nothing comes.
+        due: When to look at it next, if nothing comes...
+        due_of: ...by the clock of this source; "": of all.
     """
 
     stream: Stream
@@ -91,6 +92,7 @@ class OpenPart:
     told: bool = False
     changed: bool = False
     due: int = _NEVER
+    due_of: str = ""
 
     @property
     def ended(self) -> bool:
@@ -104,13 +106,14 @@ class OpenPart:
         return self.goes_on or self.said or self.followed or self.outlived
 
     def tail(self, n_records: int) -> OpenPart:
-        """The last records, which are all that the next part looks back at."""
+        """The last records of the session, which are all that the next part looks back at."""
+        earlier = self.before or OpenPart(self.stream, self.cut, 0)  # where a part is shorter than what is looked at
         return replace(
             self,
             before=None,
-            records=self.records[-n_records:],
-            event_ids=self.event_ids[-n_records:],
-            pauses=self.pauses[-n_records:],
+            records=[*earlier.records, *self.records][-n_records:],
+            event_ids=(earlier.event_ids + self.event_ids)[-n_records:],
+            pauses=(earlier.pauses + self.pauses)[-n_records:],
         )
 
 
@@ -212,7 +215,7 @@ class OpenSessions:
             while heap and heap[0][0] < clock:
                 due, stream = heapq.heappop(heap)
                 part = self._parts.get(stream)
-                if part is None or due != part.due:
+                if part is None or (due, source) != (part.due, part.due_of):
                     continue  # it is gone, or something came since
                 part.due = _NEVER
                 ended = clock > self._ends_at(part)
@@ -281,12 +284,12 @@ class OpenSessions:
 
     def _wake(self, part: OpenPart, due: int, source: str) -> None:
         """Look at it again after `due`, or before."""
-        if due < part.due and due < _NEVER:
-            part.due = due
+        if due < _NEVER and (due < part.due or source != part.due_of):  # clocks of two sources can't be compared
+            part.due, part.due_of = due, source
             heap = self._due.setdefault(source, [])
             heapq.heappush(heap, (due, part.stream))
             if len(heap) > _MOST_DUE + 4 * len(self._parts):  # nearly all of them are of sessions that are gone
-                heap[:] = [one for one in heap if one[1] in self._parts and self._parts[one[1]].due == one[0]]
+                heap[:] = [(p.due, p.stream) for p in self._parts.values() if p.due < _NEVER and p.due_of == source]
                 heapq.heapify(heap)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -12,7 +13,7 @@ from enhanced_deeplog.events import FIRST_TEMPLATE, EventVocabulary, template_id
 from enhanced_deeplog.logs.corpus import check_any, event_ids_of, look_up, masked_bodies
 from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.masks import choose_masks
-from enhanced_deeplog.logs.records import LogRecords
+from enhanced_deeplog.logs.records import RECORD_SCHEMA, LogRecords
 from enhanced_deeplog.logs.session_rules import choose_rules
 from enhanced_deeplog.logs.templates import TemplateMiner, parameters
 
@@ -42,36 +43,60 @@ def parse_records(records: LogRecords, config: Config) -> Iterator[pl.DataFrame]
     miner = miner_of(config.templates)
     numbers: dict[str, int] = {}
     given: set[str] = set()
-    body_ids: list[pl.Series] = []  # of each batch: what was masked once need not be masked again
-    for distinct, places, of_source in in_order(lambda batch: _distinct(batch, miner), records):
+    read: list[_Read] = []
+    for (distinct, places, of_source), digest in in_order(lambda b: (_distinct(b, miner), _digest(b)), records):
         given |= of_source
         of_batch = pl.Series([numbers.setdefault(body, len(numbers)) for body in distinct], dtype=pl.UInt32)
-        body_ids.append(of_batch.gather(places))
+        read.append(_Read(of_batch.gather(places), digest))
     check_any(numbers, records)
     miner.learn(body for body in numbers if body not in given)
     vocabulary = EventVocabulary.of({template.text for template in miner.templates} | given)
     event_of = event_ids_of(numbers, frozenset(given), miner, vocabulary)
     events = pl.Series([event_of[body] for body in numbers], dtype=pl.Int64)
 
-    def parsed(again: tuple[pl.DataFrame, pl.Series]) -> pl.DataFrame:
-        batch, of_batch = again
-        return _parsed(batch, events.gather(of_batch), vocabulary)
-
-    return in_order(parsed, _again(records, body_ids))
-
-
-def _again(records: LogRecords, body_ids: list[pl.Series]) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
-    """The batches of an input that is read a second time, each with what is known of it."""
-    known = iter(body_ids)
-    for batch in records:
-        of_batch = next(known, None)
-        if of_batch is None or len(of_batch) != len(batch):
+    def parsed(again: tuple[pl.DataFrame, _Read | None]) -> pl.DataFrame:
+        batch, before = again
+        if before is None or _digest(batch) != before.digest:
             names = ", ".join(source.path for source in records.sources)
             raise InputError(
                 f"Expected to read the same records a second time; {names} has changed meanwhile. Parse a copy, or a "
-                "file that is no longer written to."
+                "file that is only added to."
             )
-        yield batch, of_batch
+        return _parsed(batch, events.gather(before.body_ids), vocabulary)
+
+    return in_order(parsed, _again(records, read))
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What is known of a batch once it was read: what was masked once need not be masked again.
+
+    Attributes:
+        body_ids: Of its records, UInt32 (N,).
+        digest: Of their texts.
+    """
+
+    body_ids: pl.Series
+    digest: int
+
+
+def _digest(batch: pl.DataFrame) -> int:
+    return int(batch["text"].hash().sum())
+
+
+def _again(records: LogRecords, read: list[_Read]) -> Iterator[tuple[pl.DataFrame, _Read | None]]:
+    """The batches of an input that is read a second time, and what is known of each; None: it has become shorter.
+
+    What was added since is left out.
+    """
+    left = iter(read)
+    for batch in records:
+        before = next(left, None)
+        if before is None:
+            return
+        yield batch.head(len(before.body_ids)), before
+    if next(left, None) is not None:
+        yield pl.DataFrame(schema=RECORD_SCHEMA), None
 
 
 def _distinct(batch: pl.DataFrame, miner: TemplateMiner) -> tuple[pl.Series, pl.Series, frozenset[str]]:

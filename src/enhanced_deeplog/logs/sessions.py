@@ -30,6 +30,7 @@ __all__ = [
     "PauseLimits",
     "SessionRules",
     "Sessions",
+    "check_has_time",
     "input_clock",
     "sessions_of",
     "split_into_sessions",
@@ -263,15 +264,24 @@ def sessions_of(
     Raises:
         SessionError: If sessions by time are asked of records without time.
     """
-    if clock.unit == "records" and rules.by in ("idle_gap", "time_span"):
-        raise SessionError(
-            f"Sessions by {rules.by} need a timestamp on the records of every source, and at least one source has "
-            "none. Use a session key or sessions by count, or name the format that reads the timestamps."
-        )
+    check_has_time(rules, clock.unit)
     records = _assign_streams(records, rules, clock)
     limit = limits.get(clock.unit)
     records = _cut(records, rules, limit)
     return _collect(records, rules, limit, clock)
+
+
+def check_has_time(rules: SessionRules, unit: Literal["ns", "records"]) -> None:
+    """Refuse sessions by time of records without.
+
+    Raises:
+        SessionError: If so.
+    """
+    if unit == "records" and rules.by in ("idle_gap", "time_span"):
+        raise SessionError(
+            f"Sessions by {rules.by} need a timestamp on the records of every source, and at least one source has "
+            "none. Use a session key or sessions by count, or name the format that reads the timestamps."
+        )
 
 
 def stream_pauses(sessions: Sessions, n_events: int) -> dict[str, PauseLimits]:
