@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from enhanced_deeplog.config import ClassifierConfig, LearningConfig
-from enhanced_deeplog.learning import classifier
+from enhanced_deeplog.learning import classifier, training
 from enhanced_deeplog.learning.classifier import ClassifierExamples, EnhancedDeepLogModel, fit_classifier
 from enhanced_deeplog.learning.next_event import (
     BaseDeepLogModel,
@@ -158,6 +158,18 @@ def test_training_stops_when_held_out_sessions_stop_getting_better_and_keeps_the
 
 def test_training_that_gets_better_goes_on_to_the_last_epoch() -> None:
     assert len(run(OneWeight(), goals=[100.0], held_out=[100.0], epochs=20)) == 20
+
+
+def test_of_many_held_out_examples_some_are_judged_and_their_mean_is_that_of_all() -> None:
+    counts = np.random.default_rng(0).integers(1, 50, 40_000)
+    generator = torch.Generator().manual_seed(0)
+    rows, weights = training._held_out(counts, generator)
+    assert len(rows) == training._MOST_HELD_OUT
+    of_each = np.sin(np.arange(40_000) / 7_000.0) + counts / 50
+    drawn = float((torch.as_tensor(of_each)[rows] * weights).sum() / weights.sum())
+    assert drawn == pytest.approx(np.average(of_each, weights=counts), rel=0.02)
+    few, their_weights = training._held_out(counts[:100], generator)
+    assert (few.tolist(), their_weights.tolist()) == (list(range(100)), counts[:100].tolist())
 
 
 @pytest.mark.parametrize("epochs", range(1, 11))

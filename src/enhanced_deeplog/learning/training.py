@@ -18,6 +18,7 @@ __all__ = ["EpochReport", "one_thread", "train"]
 
 _LEAST_GAIN = 0.001  # share by which the held-out loss must get better to count as better
 
+_MOST_HELD_OUT = 6_000  # examples judged after an epoch
 _LEAST_STEPS = 10  # of the cycle, which can't be cut into phases where it has five
 _LEAST_BATCHES = 16  # an epoch: where few examples are distinct, they are drawn again and again
 
@@ -109,6 +110,7 @@ def train(
         div_factor=10,
         final_div_factor=100,
     )
+    held_out, held_out_weights = _held_out(validation_counts, generator)
     best_loss, best_epoch, best_state = float("inf"), 0, _copy(network)
     reports: list[EpochReport] = []
     for epoch in range(1, epochs + 1):
@@ -122,7 +124,7 @@ def train(
             optimiser.step()
             schedule.step()
             total += float(loss.detach()) * len(batch)
-        validation = _mean_loss(network, validation_losses, validation_counts)
+        validation = _mean_loss(network, validation_losses, held_out, held_out_weights)
         reports.append(EpochReport(epoch, total / n_draws, validation, float(schedule.get_last_lr()[0])))
         on_epoch(reports[-1])
         if validation < best_loss * (1.0 - _LEAST_GAIN):
@@ -142,12 +144,23 @@ def _draw(chance: torch.Tensor, n_draws: int, generator: torch.Generator) -> tor
 
 
 @torch.no_grad()
-def _mean_loss(network: nn.Module, losses: Loss, counts: npt.NDArray[np.int64]) -> float:
+def _mean_loss(network: nn.Module, losses: Loss, rows: torch.Tensor, weights: torch.Tensor) -> float:
     network.eval()
+    batches: tuple[torch.Tensor, ...] = rows.split(4096)  # type: ignore[no-untyped-call]  # as above
+    each = torch.cat([losses(batch).double().cpu() for batch in batches])
+    return float((each * weights).sum() / weights.sum())
+
+
+def _held_out(counts: npt.NDArray[np.int64], generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """The held-out examples to stop by, and what each weighs: all of them, or so many drawn as the others are.
+
+    They are judged after each epoch, and in a log of many shapes there are far more of them than are trained on.
+    """
     weights = torch.as_tensor(counts, dtype=torch.float64)
-    batches: tuple[torch.Tensor, ...] = torch.arange(len(counts)).split(4096)  # type: ignore[no-untyped-call]  # as above
-    total = sum(float((losses(batch).double().cpu() * weights[batch]).sum()) for batch in batches)
-    return total / float(weights.sum())
+    if len(counts) <= _MOST_HELD_OUT:
+        return torch.arange(len(counts)), weights
+    rows = _draw(weights.sqrt() / weights.sqrt().sum(), _MOST_HELD_OUT, generator)
+    return rows, weights[rows].sqrt()
 
 
 def _copy(network: nn.Module) -> dict[str, torch.Tensor]:
