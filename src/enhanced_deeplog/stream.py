@@ -230,7 +230,9 @@ class StreamingClassifier:
             part.lateness.frombytes(lateness[place : place + n].tobytes())
             place += n
         seen = [
-            (*r[:3:2], p.stream.key, e) for p, b in new for r, e in zip(p.records[b:], p.event_ids[b:], strict=True)
+            (source, line, part.stream.key, event)
+            for part, begin in new
+            for (source, _, line, *_), event in zip(part.records[begin:], part.event_ids[begin:], strict=True)
         ]
         schema = {"source": pl.String(), "line": pl.Int64(), "session_key": pl.String(), "event_id": pl.Int64()}
         return WindowVerdicts(pl.DataFrame(seen, schema, orient="row"), scores.surprise, scores.rank)
