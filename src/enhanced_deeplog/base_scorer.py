@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from enhanced_deeplog.learning.scoring import (
 )
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.logs.windows import DistinctWindows, distinct_windows, session_windows
+from enhanced_deeplog.remembered import Remembered
 
 __all__ = ["BaseScorer", "events_before", "fit_usual_pauses"]
 
@@ -40,7 +41,7 @@ class BaseScorer:
         window_size: W.
         usual_pauses: How long steps usually take; None: pauses are not judged.
         seen: Scores of windows seen before; None: they are not remembered.
-        seen_expected: What was expected after windows seen before.
+        seen_expected: What was expected after windows seen before; None: it is not remembered.
     """
 
     network: OnnxNetwork
@@ -49,7 +50,7 @@ class BaseScorer:
     window_size: int
     usual_pauses: UsualPauses | None = None
     seen: SeenWindows | None = None
-    seen_expected: dict[tuple[bytes, int], ExpectedEvents] = field(default_factory=dict)
+    seen_expected: Remembered[tuple[int, bytes], ExpectedEvents] | None = None
 
     def windows(self, sessions: Sessions) -> Int64s:
         """The window before each event, as the network reads it, int64 (M, W)."""
@@ -69,7 +70,7 @@ class BaseScorer:
 
     def remembering(self) -> BaseScorer:
         """The same, that scores again only what it hasn't seen of late."""
-        return replace(self, seen=SeenWindows(), seen_expected={})
+        return replace(self, seen=SeenWindows(), seen_expected=Remembered(_MAX_EXPECTED))
 
     def as_known(self, event_ids: Int64s) -> Int64s:
         """Event ids with UNKNOWN in place of what the network never saw."""
@@ -98,14 +99,14 @@ class BaseScorer:
 
     def expected(self, windows: Int64s, n_expected: int) -> list[ExpectedEvents]:
         """The events expected most after each of distinct windows, int64 (N, W); see `expected_events`."""
-        keys = [(window.tobytes(), n_expected) for window in windows]
-        seen = [self.seen_expected.get(key) for key in keys]  # taken at once: other threads may forget it
-        new = [i for i, events in enumerate(seen) if events is None]
-        if len(self.seen_expected) + len(new) > _MAX_EXPECTED:
-            self.seen_expected.clear()
-        found = dict(zip(new, expected_events(self.network, windows[new], n_expected), strict=True))
-        self.seen_expected.update((keys[i], events) for i, events in found.items())
-        return [events if events is not None else found[i] for i, events in enumerate(seen)]
+
+        def ask(some: Int64s) -> list[ExpectedEvents]:
+            return expected_events(self.network, some, n_expected)
+
+        if self.seen_expected is None:
+            return ask(windows)
+        place = {(n_expected, window.tobytes()): i for i, window in enumerate(windows)}
+        return self.seen_expected.of(list(place), lambda new: ask(windows[[place[key] for key in new]]))
 
     def _scores_of(self, pairs: DistinctWindows) -> WindowScores:
         def score(some: Int64s | slice) -> WindowScores:

@@ -19,11 +19,12 @@ from enhanced_deeplog.evidence import session_findings
 from enhanced_deeplog.findings import Finding
 from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.logs.arrivals import Arrivals
-from enhanced_deeplog.logs.corpus import look_up, masked_bodies
+from enhanced_deeplog.logs.corpus import MAX_KNOWN, look_up, masked_bodies
 from enhanced_deeplog.logs.open_sessions import OpenPart, OpenSessions, as_sessions
 from enhanced_deeplog.logs.records import RECORD_SCHEMA
 from enhanced_deeplog.logs.session_keys import session_key_of
 from enhanced_deeplog.logs.sessions import check_has_time
+from enhanced_deeplog.remembered import Remembered
 
 if TYPE_CHECKING:
     from enhanced_deeplog.detector import EnhancedDeepLog
@@ -108,10 +109,9 @@ class StreamingClassifier:
         rules, limits = self.model.session_rules, self.model.pause_limits
         self._detection = self.model.detection.remembering()
         self._arrivals = Arrivals("records" if "records" in limits else "ns", self.sources, self.max_delay_s)
-        self._sizes = [self._detection.scorer.window_size, *self._detection.by_size]
         self._key = None if rules.key is None else session_key_of(rules.key)
         self._open: OpenSessions | None = None
-        self._known_events: dict[str, int] = {}
+        self._known_events = Remembered[str, int](MAX_KNOWN)
 
     @property
     def n_late(self) -> int:
@@ -201,7 +201,7 @@ class StreamingClassifier:
                 rules,
                 self.model.pause_limits.get(unit),
                 by_gap=keyed and unit == "ns",
-                n_context=max(self._sizes),
+                n_context=max([self._detection.scorer.window_size, *self._detection.by_size]),
                 most_records=self.most_records,
             )
         touched = self._open.add(arrived, one_clock=unit == "ns")

@@ -8,6 +8,8 @@ from hashlib import blake2b
 import numpy as np
 import numpy.typing as npt
 
+from enhanced_deeplog.remembered import Remembered
+
 __all__ = ["KnownCounts", "SeenCounts", "count_events", "nth_nearest"]
 
 Int64s = npt.NDArray[np.int64]
@@ -160,29 +162,27 @@ class SeenCounts:
 
     Args:
         known: What it is compared with.
-        most: Distinct counts after which all are forgotten.
+        most: Distinct counts that are remembered.
     """
 
     def __init__(self, known: KnownCounts, most: int = 100_000) -> None:
-        self._known, self._most = known, most
-        self._seen: dict[bytes, float | None] = {}
+        self._known = known
+        self._seen = Remembered[bytes, float](most)
 
     def novelty(self, counts: Float64s, is_open: Bools) -> Float64s:
         """As that of the known counts."""
         rows = np.ascontiguousarray(np.column_stack([is_open, counts]).astype(np.int32))
         keys = rows.view(np.dtype((np.void, rows.shape[1] * 4))).ravel()
         distinct, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        named = [blake2b(key.tobytes(), digest_size=16).digest() for key in distinct]  # of many events, far shorter
-        seen = [self._seen.get(key) for key in named]  # taken at once: other threads may forget it
-        new = [i for i, value in enumerate(seen) if value is None]
-        if new:
-            found = self._known.novelty(counts[first[new]], is_open[first[new]])
-            for i, value in zip(new, found.tolist(), strict=True):
-                seen[i] = value
-            if len(self._seen) > self._most:
-                self._seen.clear()
-            self._seen.update(zip(named, seen, strict=True))
-        return np.array(seen, dtype=np.float64)[inverse]
+        # By a digest: counts of many events are long.
+        place = {blake2b(key.tobytes(), digest_size=16).digest(): i for key, i in zip(distinct, first, strict=True)}
+
+        def judge(new: list[bytes]) -> list[float]:
+            which = [place[key] for key in new]
+            found: list[float] = self._known.novelty(counts[which], is_open[which]).tolist()
+            return found
+
+        return np.array(self._seen.of(list(place), judge), dtype=np.float64)[inverse]
 
 
 def _most_frequent(counts: Float64s, seed: int) -> tuple[Float64s, Int64s]:

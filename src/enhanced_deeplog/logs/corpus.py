@@ -14,8 +14,10 @@ from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.records import LogRecords, merge_order
 from enhanced_deeplog.logs.templates import TemplateMiner
 from enhanced_deeplog.logs.whole_sessions import WholeSessions
+from enhanced_deeplog.remembered import Remembered
 
 __all__ = [
+    "MAX_KNOWN",
     "Corpus",
     "check_any",
     "event_ids_of",
@@ -24,7 +26,7 @@ __all__ = [
     "read_corpus",
 ]
 
-_MAX_KNOWN = 1_000_000  # bodies whose event is remembered
+MAX_KNOWN = 1_000_000  # bodies whose event is remembered
 _ANY_NUMBER = 2**62
 
 
@@ -127,7 +129,7 @@ def look_up(
     miner: TemplateMiner,
     vocabulary: EventVocabulary,
     *,
-    known: dict[str, int],
+    known: Remembered[str, int],
 ) -> list[int]:
     """The event id of each distinct body of a batch, looked up once where it comes in several.
 
@@ -136,13 +138,14 @@ def look_up(
         given: Those that are templates already, in this batch.
         miner: Its store is final.
         vocabulary: Numbers the templates.
-        known: What was found before; grows, and begins anew before it grows too large. Threads may share it.
+        known: What was found before.
     """
     bodies = list(bodies)
-    before = {body: known.get(body) for body in bodies if body not in given}
-    new = [body for body in bodies if before.get(body) is None]
-    found = event_ids_of(new, given, miner, vocabulary)
-    if len(known) > _MAX_KNOWN:
-        known.clear()
-    known.update((body, event) for body, event in found.items() if body not in given)
-    return [found[body] if body in found else before[body] or UNKNOWN for body in bodies]
+    mined = [body for body in bodies if body not in given]
+
+    def match(new: list[str]) -> list[int]:
+        ids = event_ids_of(new, frozenset(), miner, vocabulary)
+        return [ids[body] for body in new]
+
+    events = event_ids_of((), given, miner, vocabulary) | dict(zip(mined, known.of(mined, match), strict=True))
+    return [events[body] for body in bodies]

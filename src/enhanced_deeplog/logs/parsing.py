@@ -10,12 +10,13 @@ import polars as pl
 from enhanced_deeplog.config import Config, TemplateConfig
 from enhanced_deeplog.errors import InputError
 from enhanced_deeplog.events import FIRST_TEMPLATE, EventVocabulary, template_id
-from enhanced_deeplog.logs.corpus import check_any, event_ids_of, look_up, masked_bodies
+from enhanced_deeplog.logs.corpus import MAX_KNOWN, check_any, event_ids_of, look_up, masked_bodies
 from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.masks import choose_masks
 from enhanced_deeplog.logs.records import RECORD_SCHEMA, LogRecords
 from enhanced_deeplog.logs.session_rules import choose_rules
 from enhanced_deeplog.logs.templates import TemplateMiner, parameters
+from enhanced_deeplog.remembered import Remembered
 
 __all__ = ["PARSED_COLUMNS", "miner_of", "parse_batches", "parse_records"]
 
@@ -113,7 +114,7 @@ def parse_batches(records: LogRecords, miner: TemplateMiner, vocabulary: EventVo
     Yields:
         Batches with `PARSED_COLUMNS`. A record that fits no template has event id 1 and no template.
     """
-    known: dict[str, int] = {}
+    known = Remembered[str, int](MAX_KNOWN)
 
     def parsed(batch: pl.DataFrame) -> pl.DataFrame:
         distinct, places, given = _distinct(batch, miner)

@@ -18,11 +18,12 @@ import polars as pl
 
 from enhanced_deeplog.errors import OutputError
 from enhanced_deeplog.events import UNKNOWN, EventVocabulary
-from enhanced_deeplog.logs.corpus import check_any, look_up, masked_bodies
+from enhanced_deeplog.logs.corpus import MAX_KNOWN, check_any, look_up, masked_bodies
 from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.sessions import InputClock, Sessions
 from enhanced_deeplog.logs.templates import TemplateMiner
+from enhanced_deeplog.remembered import Remembered
 
 __all__ = ["IN_MEMORY", "PartitionedRecords", "Place", "places_of", "read_partitions"]
 
@@ -165,7 +166,7 @@ def _read_into(
     miner: TemplateMiner,
     vocabulary: EventVocabulary,
 ) -> PartitionedRecords:
-    known: dict[str, int] = {}
+    known = Remembered[str, int](MAX_KNOWN)
     unmatched, sources = _Unmatched(), dict[str, _SourceClock]()
     any_key = False
     for batch, masked, given in in_order(lambda batch: (batch, *masked_bodies(batch, miner)), records):
