@@ -129,9 +129,9 @@ def streamed(
             continue
         unit = arrivals.unit
         opened = opened or OpenSessions(
-            rules, limits.get(unit), by_gap=any_key and unit == "ns", n_context=5, most_records=10**6
+            rules, limits.get(unit), any_key=any_key, unit=unit, n_context=5, most_records=10**6
         )
-        found |= opened.add(arrived, one_clock=unit == "ns")
+        found |= opened.add(arrived)
         found |= opened.wait(arrivals.now)
     sessions, rows = as_sessions(list(found), arrivals.unit)
     table = sessions.table.with_columns(at=pl.int_range(pl.len()))[rows]
@@ -142,10 +142,12 @@ def streamed(
 
 
 def test_a_window_looks_back_over_several_short_parts() -> None:
-    opened = OpenSessions(SessionRules(max_records=3), None, by_gap=False, n_context=8, most_records=10**6)
+    opened = OpenSessions(
+        SessionRules(max_records=3), None, any_key=True, unit="records", n_context=8, most_records=10**6
+    )
     (batch,) = LogRecords.from_lines([f"|req-1|event {i}" for i in range(3, 12)], format=FORMAT)
     batch = batch.with_columns(event_id=pl.int_range(3, 12, dtype=pl.Int64), clock=pl.int_range(pl.len()))
-    (*_, last) = opened.add(batch, one_clock=False)
+    (*_, last) = opened.add(batch)
     assert last.event_ids.tolist() == [9, 10, 11]
     assert last.before is not None
     assert last.before.event_ids.tolist() == [3, 4, 5, 6, 7, 8]
@@ -153,10 +155,10 @@ def test_a_window_looks_back_over_several_short_parts() -> None:
 
 def test_a_session_that_goes_on_in_another_source_without_time_is_woken_by_that_one() -> None:
     limits = PauseLimits("records", np.full(len(VOCABULARY), 10), 100)
-    opened = OpenSessions(SessionRules(), limits, by_gap=False, n_context=5, most_records=10**6)
+    opened = OpenSessions(SessionRules(), limits, any_key=True, unit="records", n_context=5, most_records=10**6)
     for source in ("a", "b"):
         (batch,) = LogRecords.from_lines(["|req-1|opened"], format=FORMAT, source_name=source)
-        opened.add(batch.with_columns(event_id=pl.lit(3, pl.Int64), clock=pl.lit(0, pl.Int64)), one_clock=False)
+        opened.add(batch.with_columns(event_id=pl.lit(3, pl.Int64), clock=pl.lit(0, pl.Int64)))
     assert not opened.wait({"a": 50, "b": 5})
     (part,) = opened.wait({"a": 51, "b": 11})
     assert (part.ended, part.final) == (True, False)
@@ -267,14 +269,14 @@ def test_memory_is_bounded_and_what_is_given_up_is_counted(fitted: EnhancedDeepL
 
 def test_what_is_done_with_is_forgotten() -> None:
     limits = PauseLimits("records", np.full(len(VOCABULARY), 2), 5)
-    opened = OpenSessions(SessionRules(), limits, by_gap=False, n_context=5, most_records=10**6)
+    opened = OpenSessions(SessionRules(), limits, any_key=True, unit="records", n_context=5, most_records=10**6)
     n_records = 4_000
     lines = [f"|req-{i // 2}|opened" for i in range(n_records)]
     (batch,) = LogRecords.from_lines(lines, format=FORMAT)
     batch = batch.with_columns(event_id=pl.lit(3, pl.Int64), clock=pl.int_range(pl.len(), dtype=pl.Int64))
     closed = 0
     for i in range(0, n_records, 10):
-        opened.add(batch[i : i + 10], one_clock=False)
+        opened.add(batch[i : i + 10])
         closed += sum(part.final for part in opened.wait({"": i + 9}))
         assert len(opened) <= 10
         assert sum(map(len, opened._due.values())) <= 20
@@ -284,11 +286,11 @@ def test_what_is_done_with_is_forgotten() -> None:
 def test_moments_of_sessions_that_are_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("enhanced_deeplog.logs.open_sessions._MOST_DUE", 50)
     limits = PauseLimits("records", np.full(len(VOCABULARY), 10**9), 10**9)  # nothing ends by waiting
-    opened = OpenSessions(SessionRules(), limits, by_gap=False, n_context=5, most_records=20)
+    opened = OpenSessions(SessionRules(), limits, any_key=True, unit="records", n_context=5, most_records=20)
     (batch,) = LogRecords.from_lines([f"|req-{i}|opened" for i in range(2_000)], format=FORMAT)
     batch = batch.with_columns(event_id=pl.lit(3, pl.Int64), clock=pl.int_range(pl.len(), dtype=pl.Int64))
     for i in range(0, len(batch), 10):
-        opened.add(batch[i : i + 10], one_clock=True)
+        opened.add(batch[i : i + 10])
         opened.give_up()
         assert len(opened) <= 20
         assert sum(map(len, opened._due.values())) <= 50 + 4 * 30

@@ -365,10 +365,10 @@ class EnhancedDeepLog:
             self.progress(stage, share)
 
     def check_fitted(self) -> None:
-        """Do nothing.
+        """Refuse to go on where nothing has been learnt.
 
         Raises:
-            UsageError: If nothing has been learnt yet.
+            UsageError: If so.
         """
         if not hasattr(self, "kinds"):
             raise UsageError("This model has learnt nothing yet: call fit(), or load a bundle.")

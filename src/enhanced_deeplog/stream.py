@@ -196,15 +196,15 @@ class StreamingClassifier:
         if self._open is None:
             rules = self.model.session_rules
             check_has_time(rules, unit)
-            keyed = rules.key is not None or True in self.model.detection.calibration.scores
             self._open = OpenSessions(
                 rules,
                 self.model.pause_limits.get(unit),
-                by_gap=keyed and unit == "ns",
+                any_key=rules.key is not None or True in self.model.detection.calibration.scores,
+                unit=unit,
                 n_context=max([self._detection.scorer.window_size, *self._detection.by_size]),
                 most_records=self.most_records,
             )
-        touched = self._open.add(arrived, one_clock=unit == "ns")
+        touched = self._open.add(arrived)
         verdicts.append(self._look_at(touched))
         waited, given_up = self._open.wait(self._arrivals.now), self._open.give_up()
         changed = touched | waited | given_up

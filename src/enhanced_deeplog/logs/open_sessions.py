@@ -13,12 +13,11 @@ import numpy as np
 import polars as pl
 
 from enhanced_deeplog.events import END
-from enhanced_deeplog.logs.sessions import PauseLimits, SessionRules, Sessions
+from enhanced_deeplog.logs.sessions import FAR, PauseLimits, SessionRules, Sessions, cut_without_key
 
 __all__ = ["RECORD_COLUMNS", "OpenPart", "OpenSessions", "Stream", "as_sessions"]
 
 _NS = 1_000_000_000
-_NEVER = np.iinfo(np.int64).max // 4
 _MOST_DUE = 10_000  # moments to look at sessions again, beside those of sessions that are there
 _MAX_BEGINNINGS = 100_000  # first records remembered, to tell apart sessions that begin alike
 
@@ -66,7 +65,8 @@ class OpenPart:
         followed: Another session of the stream has begun.
         goes_on: Its next part has begun.
         surprise, rank, lateness: Of each event so far: left to whoever judges.
-        told: Whether somebody was told that it is abnormal, and whether records have come since.
+        told: Whether somebody was told that it is abnormal.
+        changed: Whether records have come since it was last told of.
         due: When to look at it next, if nothing comes...
         due_of: ...by the clock of this source; "": of all.
     """
@@ -91,7 +91,7 @@ class OpenPart:
     lateness: array[float] = field(default_factory=lambda: array("d"))
     told: bool = False
     changed: bool = False
-    due: int = _NEVER
+    due: int = FAR
     due_of: str = ""
 
     @property
@@ -126,22 +126,26 @@ class OpenSessions:
     Args:
         rules: How records become sessions.
         limits: The pauses allowed; None where none are known for this clock.
-        by_gap: Whether what has no key is cut by pauses, when `rules` are by key; else by count.
+        any_key: Whether any record has a key.
+        unit: What clocks count.
         n_context: Records of a part that the next one looks back at.
         most_records: So many are held at most; beyond, those of the sessions that have paused longest are given up.
     """
 
     def __init__(
-        self, rules: SessionRules, limits: PauseLimits | None, *, by_gap: bool, n_context: int, most_records: int
+        self,
+        rules: SessionRules,
+        limits: PauseLimits | None,
+        *,
+        any_key: bool,
+        unit: Literal["ns", "records"],
+        n_context: int,
+        most_records: int,
     ) -> None:
         self._rules, self._limits, self._n_context, self._most_records = rules, limits, n_context, most_records
         self._ended_after = limits.ended_after.tolist() if limits else []
-        cut: Literal["count", "time_span", "idle_gap"] = "idle_gap"
-        if rules.by == "count" or (rules.by == "key" and not by_gap):
-            cut = "count"
-        elif rules.by == "time_span":
-            cut = "time_span"
-        self._cut_without_key = cut
+        self._cut_without_key = cut_without_key(rules, any_key=any_key, unit=unit)
+        self._unit = unit
         self._parts: dict[Stream, OpenPart] = {}  # the one whose last record came longest ago first
         self._due: dict[str, list[tuple[int, Stream]]] = {}  # heaps, by the source whose clock counts
         self._beginnings: dict[int, int] = {}
@@ -156,12 +160,11 @@ class OpenSessions:
         """These sessions, the one whose last record came longest ago first."""
         return iter(self._parts.values())
 
-    def add(self, records: pl.DataFrame, *, one_clock: bool) -> dict[OpenPart, None]:
+    def add(self, records: pl.DataFrame) -> dict[OpenPart, None]:
         """Take records in the order of the input.
 
         Args:
             records: With the columns of `RECORD_SCHEMA`, `event_id` and `clock`.
-            one_clock: Whether the clocks of all sources are the same time; else each counts its own records.
 
         Returns:
             The parts that something happened to, in that order.
@@ -197,7 +200,8 @@ class OpenSessions:
                 self._close(part, touched)
                 continue
             self._parts[stream] = part
-            self._wake(part, self._ends_at(part), "" if one_clock else part.source)
+            # Time is one for all sources; record numbers are not.
+            self._wake(part, self._ends_at(part), "" if self._unit == "ns" else part.source)
         return touched
 
     def wait(self, now: Mapping[str, int]) -> dict[OpenPart, None]:
@@ -217,7 +221,7 @@ class OpenSessions:
                 part = self._parts.get(stream)
                 if part is None or (due, source) != (part.due, part.due_of):
                     continue  # it is gone, or something came since
-                part.due = _NEVER
+                part.due = FAR
                 ended = clock > self._ends_at(part)
                 part.outlived = clock > self._closes_at(part)
                 if (ended and not part.waited) or part.outlived:
@@ -248,7 +252,7 @@ class OpenSessions:
         """Whether a record at this time begins another session."""
         match part.cut:
             case "key":
-                return clock - part.clock > (self._limits.closed_after if self._limits else _NEVER)
+                return clock - part.clock > (self._limits.closed_after if self._limits else FAR)
             case "idle_gap":
                 return clock - part.clock > int(self._rules.idle_gap_s * _NS)
             case "time_span":
@@ -274,7 +278,7 @@ class OpenSessions:
             return part.clock + int(self._rules.idle_gap_s * _NS)
         if part.cut == "key" and self._ended_after:
             return part.clock + int(self._ended_after[part.event_ids[-1]])
-        return _NEVER
+        return FAR
 
     def _closes_at(self, part: OpenPart) -> int:
         """The last moment at which something may follow."""
@@ -284,12 +288,12 @@ class OpenSessions:
 
     def _wake(self, part: OpenPart, due: int, source: str) -> None:
         """Look at it again after `due`, or before."""
-        if due < _NEVER and (due < part.due or source != part.due_of):  # clocks of two sources can't be compared
+        if due < FAR and (due < part.due or source != part.due_of):  # clocks of two sources can't be compared
             part.due, part.due_of = due, source
             heap = self._due.setdefault(source, [])
             heapq.heappush(heap, (due, part.stream))
             if len(heap) > _MOST_DUE + 4 * len(self._parts):  # nearly all of them are of sessions that are gone
-                heap[:] = [(p.due, p.stream) for p in self._parts.values() if p.due < _NEVER and p.due_of == source]
+                heap[:] = [(p.due, p.stream) for p in self._parts.values() if p.due < FAR and p.due_of == source]
                 heapq.heapify(heap)
 
 
@@ -301,7 +305,7 @@ def _pause(before: Record | None, record: Record) -> float:
 
 
 def as_sessions(parts: Sequence[OpenPart], unit: Literal["ns", "records"]) -> tuple[Sessions, np.ndarray]:
-    """The same as columns; what a part continues comes before it, cut to what it looks back at.
+    """Parts of sessions as columns; what a part continues comes before it, cut to what it looks back at.
 
     Returns:
         The sessions, and the row of each part, int64 (P,).

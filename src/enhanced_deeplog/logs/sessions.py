@@ -26,11 +26,13 @@ from enhanced_deeplog.errors import SessionError
 from enhanced_deeplog.events import END
 
 __all__ = [
+    "FAR",
     "InputClock",
     "PauseLimits",
     "SessionRules",
     "Sessions",
     "check_has_time",
+    "cut_without_key",
     "input_clock",
     "sessions_of",
     "split_into_sessions",
@@ -42,7 +44,7 @@ Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _NS = 1_000_000_000
-_FAR = np.iinfo(np.int64).max // 4  # a pause no input reaches, and safe to add to any clock
+FAR = np.iinfo(np.int64).max // 4  # a pause no input reaches, and safe to add to any clock
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class PauseLimits:
         same = streams[1:] == streams[:-1]
         pauses, after = (clock[1:] - clock[:-1])[same], event_ids[:-1][same]
         if not len(pauses):
-            return cls(unit, np.full(n_events, _FAR), _FAR)
+            return cls(unit, np.full(n_events, FAR), FAR)
         ended_after = np.full(n_events, _quantile(pauses))
         order = np.argsort(after, kind="stable")
         kinds, starts = np.unique(after[order], return_index=True)
@@ -284,6 +286,18 @@ def check_has_time(rules: SessionRules, unit: Literal["ns", "records"]) -> None:
         )
 
 
+def cut_without_key(
+    rules: SessionRules, *, any_key: bool, unit: Literal["ns", "records"]
+) -> Literal["idle_gap", "time_span", "count"]:
+    """What cuts records without a key into sessions."""
+    match rules.by:
+        case "key":
+            # No key at all, or no time to cut by: consecutive blocks, each event judged once.
+            return "idle_gap" if any_key and unit == "ns" else "count"
+        case other:
+            return other
+
+
 def stream_pauses(sessions: Sessions, n_events: int) -> dict[str, PauseLimits]:
     """Learn the pause limits, by unit, from sessions that were made without any."""
     keyed = sessions.records.filter(pl.col("keyed"))
@@ -301,16 +315,11 @@ def stream_pauses(sessions: Sessions, n_events: int) -> dict[str, PauseLimits]:
 def _assign_streams(records: pl.DataFrame, rules: SessionRules, clock: InputClock) -> pl.DataFrame:
     """Name the stream of each record: its key, or where it comes from; sort so that a stream is adjacent."""
     has_key = pl.col("session_key").is_not_null() & pl.lit(rules.by == "key")
-    origin = pl.concat_str(
-        [pl.col(name).fill_null("") for name in ("service", "host", "process")], separator="/"
-    ).str.strip_chars("/")
-    if rules.by == "count" or (rules.by == "key" and not (clock.any_key and clock.unit == "ns")):
-        # No key at all, or no time to cut by: consecutive blocks, each event judged once.
-        origin, cut = pl.col("service"), "count"
-    elif rules.by == "time_span":
-        origin, cut = pl.col("service"), "time_span"
-    else:
-        cut = "idle_gap"
+    cut = cut_without_key(rules, any_key=clock.any_key, unit=clock.unit)
+    origin = pl.col("service")
+    if cut == "idle_gap":
+        parts = [pl.col(name).fill_null("") for name in ("service", "host", "process")]
+        origin = pl.concat_str(parts, separator="/").str.strip_chars("/")
     return (
         records.with_row_index("order")
         .with_columns(
@@ -332,10 +341,10 @@ def _cut(records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | None) 
     span = pl.col("clock") // int(rules.time_span_s * _NS)
     allowed = (
         pl.when(pl.col("cut") == "key")
-        .then(limit.closed_after if limit else _FAR)
+        .then(limit.closed_after if limit else FAR)
         .when(pl.col("cut") == "idle_gap")
         .then(int(rules.idle_gap_s * _NS))
-        .otherwise(_FAR)
+        .otherwise(FAR)
     )
     part_length = pl.when(pl.col("cut") == "count").then(rules.n_records).otherwise(rules.max_records)
     begins = (
