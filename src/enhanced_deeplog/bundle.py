@@ -51,6 +51,7 @@ __all__ = [
 FORMAT = 1
 PRODUCT = "enhanced-deeplog"
 
+_ADVICE = "Fetch the bundle again, or fit anew."
 _MANIFEST = "manifest.json"
 _PROVENANCE = "provenance.json"
 _MODEL_CARD = "model_card"
@@ -349,7 +350,7 @@ def _check_network(data: bytes) -> bytes:
     try:
         OnnxNetwork(data, threads=1).load()
     except BundleError as error:
-        raise BundleError(f"{error} Fetch the bundle again, or fit anew.") from None
+        raise BundleError(f"{error} {_ADVICE}") from None
     return data
 
 
@@ -453,7 +454,7 @@ def _provenance() -> bytes:
 # --- What is said of errors ---------------------------------------------------------------------------------
 
 
-def _refusal(expected: str, came: str, advice: str = "Fetch the bundle again, or fit anew.") -> BundleError:
+def _refusal(expected: str, came: str, advice: str = _ADVICE) -> BundleError:
     return BundleError(f"Expected {expected}; {came}. {advice}")
 
 

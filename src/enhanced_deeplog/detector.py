@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -36,8 +37,6 @@ from enhanced_deeplog.summary import summarise
 from enhanced_deeplog.verdicts import Verdicts
 
 __all__ = ["EnhancedDeepLog", "ModelParts", "parse_records"]
-
-_ANY_NUMBER = 2**62  # of records
 
 
 @dataclass
@@ -249,7 +248,7 @@ class EnhancedDeepLog:
             InputError: If the logs can't be read, or have none of the session keys that `fit` used.
         """
         self.check_fitted()
-        with self._read(records, in_memory=_ANY_NUMBER) as read:
+        with self._read(records, in_memory=sys.maxsize) as read:
             (sessions,) = map(self._changes(read, self.detection).sessions, read)
             return sessions
 

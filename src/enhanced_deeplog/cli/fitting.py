@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json as json_format
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,12 +25,14 @@ from enhanced_deeplog.cli.terminal import message, progress, tell_of_misread, wr
 from enhanced_deeplog.errors import EnhancedDeepLogError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from enhanced_deeplog.config import Config
     from enhanced_deeplog.detector import EnhancedDeepLog
     from enhanced_deeplog.findings import AnomalyClass, Finding
     from enhanced_deeplog.logs.records import LogRecords
+
+    Judge = Callable[[EnhancedDeepLog, LogRecords], list[Finding]]
 
 __all__ = ["analyze", "check_training_packages", "fit"]
 
@@ -67,15 +70,10 @@ def fit(
     if not files and not normal:
         raise UsageError("fit: expected logs to learn from; none were given. Give MIXED or --normal logs, or both.")
     _check_places(bundle, overwrite=overwrite, keep_stages=keep_stages)
-    check_standard_input(files, normal)
-    config = settings.read()
     mixed = reading.records(files) if files else None
-    usual = reading.records(normal) if normal else None
-    check_training_packages()
+    config, usual = _settled(reading, settings, files, normal)
     model = _fit(config, mixed, usual, workers)
-    for given in (mixed, usual):
-        if given is not None:
-            tell_of_misread(given)
+    _tell_of_misread(mixed, usual)
     from enhanced_deeplog.bundle import save_bundle
 
     bundle_id = save_bundle(model, bundle, overwrite=overwrite)
@@ -114,42 +112,14 @@ def analyze(
     if output is not None:
         reading.check_output(output, files, normal)
     _check_places(bundle, overwrite=overwrite)
-    check_standard_input(files, normal)
-    config, mixed = settings.read(), reading.records(files)
-    usual = reading.records(normal) if normal else None
-    check_training_packages()
-    source_name = reading.logical_source
-
-    def say(findings: Sequence[Finding], classes: Sequence[AnomalyClass]) -> None:
-        hand_over(findings, classes, output=output, every_session=every_session, json=json, fail_on=fail_on)
-
-    def judge(model: EnhancedDeepLog, records: LogRecords) -> list[Finding]:
-        with progress() as report:
-            report("judging", None)
-            return model.classify(records, every_session=every_session, workers=workers, source_name=source_name)
-
-    def first_look() -> tuple[list[Finding], tuple[AnomalyClass, ...]] | None:
-        few = config.model_copy(update={"learning": config.learning.model_copy(update={"compare_window_sizes": ()})})
-        beginning = mixed.first(_FIRST_LOOK)
-        try:
-            model = _fit(few, beginning, usual.first(_FIRST_LOOK) if usual is not None else None, workers)
-            found = judge(model, beginning)
-        except EnhancedDeepLogError as error:  # so few records may have too few sessions; all of them may do
-            message(f"No first look at the first {_FIRST_LOOK:,} records: {error}")
-            return None
-        from enhanced_deeplog.cli.verdict_screens import findings_screen
-
-        message(f"A first look, at the first {_FIRST_LOOK:,} records and learnt from them alone:")
-        write_screen(*findings_screen(found, classes=model.classes), to_stderr=True)
-        message("Now all of them. Ctrl-C ends this and keeps the first look.")
-        return found, model.classes
-
-    first = first_look() if _is_long(mixed) else None
+    mixed = reading.records(files)
+    config, usual = _settled(reading, settings, files, normal)
+    judge = partial(_judge, every_session=every_session, workers=workers, source_name=reading.logical_source)
+    say = partial(hand_over, output=output, every_session=every_session, json=json, fail_on=fail_on)
+    first = _first_look(config, mixed, usual, workers, judge) if _is_long(mixed) else None
     try:
         model = _fit(config, mixed, usual, workers)
-        tell_of_misread(mixed)
-        if usual is not None:
-            tell_of_misread(usual)
+        _tell_of_misread(mixed, usual)
         if bundle is not None:
             from enhanced_deeplog.bundle import save_bundle
 
@@ -163,6 +133,51 @@ def analyze(
                 say(*first)
         raise
     say(findings, model.classes)
+
+
+def _settled(
+    reading: Reading, settings: Settings, files: list[str] | None, normal: list[str] | None
+) -> tuple[Config, LogRecords | None]:
+    """The settings and the normal logs; whatever can be checked before anything is read is checked."""
+    check_standard_input(files, normal)
+    config = settings.read()
+    usual = reading.records(normal) if normal else None
+    check_training_packages()
+    return config, usual
+
+
+def _first_look(
+    config: Config, mixed: LogRecords, usual: LogRecords | None, workers: int, judge: Judge
+) -> tuple[list[Finding], tuple[AnomalyClass, ...]] | None:
+    """Tell what is abnormal in the beginning of a long input, learnt from it alone; None: that is too little."""
+    quick = config.learning.model_copy(update={"compare_window_sizes": ()})
+    beginning = mixed.first(_FIRST_LOOK)
+    try:
+        model = _fit(
+            config.model_copy(update={"learning": quick}), beginning, usual and usual.first(_FIRST_LOOK), workers
+        )
+        found = judge(model, beginning)
+    except EnhancedDeepLogError as error:  # all of the input may do
+        message(f"No first look at the first {_FIRST_LOOK:,} records: {error}")
+        return None
+    from enhanced_deeplog.cli.verdict_screens import findings_screen
+
+    message(f"A first look, at the first {_FIRST_LOOK:,} records and learnt from them alone:")
+    write_screen(*findings_screen(found, classes=model.classes), to_stderr=True)
+    message("Now all of them. Ctrl-C ends this and keeps the first look.")
+    return found, model.classes
+
+
+def _judge(model: EnhancedDeepLog, records: LogRecords, **options: Any) -> list[Finding]:
+    with progress() as report:
+        report("judging", None)
+        return model.classify(records, **options)
+
+
+def _tell_of_misread(*given: LogRecords | None) -> None:
+    for records in given:
+        if records is not None:
+            tell_of_misread(records)
 
 
 def _is_long(records: LogRecords) -> bool:

@@ -72,8 +72,6 @@ def train(
 ) -> list[EpochReport]:
     """Train for so many epochs, or until the held-out loss has stopped getting better, and keep the best weights.
 
-    The learning rate rises to its peak in the first fifth of the steps and falls to nearly nothing in the rest.
-
     Distinct examples are drawn with a probability proportional to the square root of their count and weighted by
     the other square root: the expected loss is that of all examples, repeated ones counted as often as they
     occurred, while common and rare examples both take part in every epoch.
@@ -91,9 +89,6 @@ def train(
 
     Returns:
         One report an epoch.
-
-    Source:
-        Smith and Topin, 2018, Super-convergence (the cycle of the learning rate).
     """
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
@@ -102,14 +97,7 @@ def train(
     importance = (weights / weights.sum() / chance).float()
     n_draws = min(max(len(counts), _LEAST_BATCHES * config.batch_size), config.draws_per_epoch)
     epochs = epochs or config.epochs
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser,
-        max_lr=config.learning_rate,
-        total_steps=max(epochs * math.ceil(n_draws / config.batch_size), _LEAST_STEPS),
-        pct_start=0.2,
-        div_factor=10,
-        final_div_factor=100,
-    )
+    schedule = _cycle(optimiser, config.learning_rate, epochs * math.ceil(n_draws / config.batch_size))
     held_out, held_out_weights = _held_out(validation_counts, generator)
     best_loss, best_epoch, best_state = float("inf"), 0, _copy(network)
     reports: list[EpochReport] = []
@@ -134,6 +122,22 @@ def train(
     network.load_state_dict(best_state)
     network.eval()
     return reports
+
+
+def _cycle(optimiser: torch.optim.Optimizer, peak: float, n_steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """A learning rate that rises to its peak in the first fifth of the steps and falls to nearly nothing in the rest.
+
+    Source:
+        Smith and Topin, 2018, Super-convergence.
+    """
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimiser,
+        max_lr=peak,
+        total_steps=max(n_steps, _LEAST_STEPS),
+        pct_start=0.2,
+        div_factor=10,
+        final_div_factor=100,
+    )
 
 
 def _draw(chance: torch.Tensor, n_draws: int, generator: torch.Generator) -> torch.Tensor:

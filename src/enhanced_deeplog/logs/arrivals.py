@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 __all__ = ["Arrivals"]
@@ -13,6 +14,8 @@ __all__ = ["Arrivals"]
 _UNTIMED = 1_000  # records without a timestamp, after which a source is taken to have none
 _MAX_HELD = 100_000  # records that wait for other sources; beyond, none waits
 _NS = 1_000_000_000
+_BEFORE_ALL, _AFTER_ALL = -(2**62), 2**62  # times that no record has, ns
+_LONGEST_DELAY_S = 2**31  # 68 years: for good
 
 
 @dataclass
@@ -48,7 +51,7 @@ class Arrivals:
         self.unit: Literal["ns", "records"] = unit
         self._decided = False
         self._sources = {name: _Arriving() for name in sources}
-        self._max_delay = int(max_delay_s * _NS) if max_delay_s < 2**31 else None
+        self._max_delay = int(min(max_delay_s, _LONGEST_DELAY_S) * _NS)
         self._held: list[pl.DataFrame] = []
         self._let_through: int | None = None
         self.n_late = 0
@@ -85,7 +88,7 @@ class Arrivals:
         spoke = [source for source in self._sources.values() if source.n_records]
         if spoke and not self._decided:
             self._set("ns" if all(source.reached is not None for source in spoke) else "records")
-        return self._let(None)
+        return self._let(_AFTER_ALL)
 
     def _read(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Records of one source, with the time that it had `reached` by each, and their `number`."""
@@ -116,26 +119,23 @@ class Arrivals:
             self._set("ns")
         elif self.unit == "records" and len(untimed) == len(self._sources):
             self._set("records")
-        elif self._max_delay is not None and not any(source.n_records for source in untimed):
-            times = pl.concat(self._held)["reached"]  # of some that are waited for nothing has come
-            if int(times.max() or 0) - int(times.min() or 0) > self._max_delay:  # type: ignore[arg-type]  # any type
+        elif self._held and not any(source.n_records for source in untimed):  # some that are waited for are silent
+            reached = pl.concat(self._held)["reached"].to_numpy()
+            if int(np.ptp(reached)) > self._max_delay:
                 self._set("ns")
 
     def _set(self, unit: Literal["ns", "records"]) -> None:
         self.unit, self._decided = unit, True
 
-    def _sure_until(self) -> int | None:
-        """No source can bring a record before that time any more, unless late; None: it doesn't matter."""
+    def _sure_until(self) -> int:
+        """No source can bring a record before that time any more, unless late."""
         if self.unit == "records" or len(self._sources) == 1:
-            return None
-        reached = [source.reached for source in self._sources.values() if source.reached is not None]
-        waits = len(reached) < len(self._sources)
-        if not reached:
-            return -_NS
-        slowest = min(reached) if not waits else -_NS
-        return slowest if self._max_delay is None else max(slowest, max(reached) - self._max_delay)
+            return _AFTER_ALL
+        reached = [_BEFORE_ALL if s.reached is None else s.reached for s in self._sources.values()]
+        return max(min(reached), max(reached) - self._max_delay)
 
-    def _let(self, until: int | None) -> pl.DataFrame | None:
+    def _let(self, until: int) -> pl.DataFrame | None:
+        """Let through what was held and is before that time."""
         if not self._held:
             return None
         held = pl.concat(self._held) if len(self._held) > 1 else self._held[0]
@@ -143,13 +143,12 @@ class Arrivals:
         if self.unit == "records":
             return held.with_columns(clock="number").drop("reached", "number")
         if len(self._sources) > 1:
-            if until is not None:
-                sure = pl.col("reached") < until
-                waiting = held.filter(~sure.fill_null(value=False))
-                if len(waiting):
-                    self._held = [waiting]
-                held = held.filter(sure)
-            held = held.sort("reached", "source", maintain_order=True)
+            # A source that has told no time yet has to tell one first.
+            sure = pl.col("reached").fill_null(_AFTER_ALL - 1) < until
+            waiting = held.filter(~sure)
+            if len(waiting):
+                self._held = [waiting]
+            held = held.filter(sure).sort("reached", "source", maintain_order=True)
         if not len(held):
             return None
         before = self._let_through

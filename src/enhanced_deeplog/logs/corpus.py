@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -27,7 +28,6 @@ __all__ = [
 ]
 
 MAX_KNOWN = 1_000_000  # bodies whose event is remembered
-_ANY_NUMBER = 2**62
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Corpus:
 
 
 def read_corpus(
-    records: LogRecords, miner: TemplateMiner, *, most_records: int = _ANY_NUMBER, by_key: bool = True
+    records: LogRecords, miner: TemplateMiner, *, most_records: int = sys.maxsize, by_key: bool = True
 ) -> Corpus:
     """Read an input batch by batch; of the bodies, only the distinct masked ones stay.
 

@@ -13,7 +13,7 @@ from enhanced_deeplog.events import FIRST_TEMPLATE, EventVocabulary, template_id
 from enhanced_deeplog.logs.corpus import MAX_KNOWN, check_any, event_ids_of, look_up, masked_bodies
 from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.masks import choose_masks
-from enhanced_deeplog.logs.records import RECORD_SCHEMA, LogRecords
+from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.session_rules import choose_rules
 from enhanced_deeplog.logs.templates import TemplateMiner, parameters
 from enhanced_deeplog.remembered import Remembered
@@ -55,14 +55,10 @@ def parse_records(records: LogRecords, config: Config) -> Iterator[pl.DataFrame]
     event_of = event_ids_of(numbers, frozenset(given), miner, vocabulary)
     events = pl.Series([event_of[body] for body in numbers], dtype=pl.Int64)
 
-    def parsed(again: tuple[pl.DataFrame, _Read | None]) -> pl.DataFrame:
+    def parsed(again: tuple[pl.DataFrame, _Read]) -> pl.DataFrame:
         batch, before = again
-        if before is None or _digest(batch) != before.digest:
-            names = ", ".join(source.path for source in records.sources)
-            raise InputError(
-                f"Expected to read the same records a second time; {names} has changed meanwhile. Parse a copy, or a "
-                "file that is only added to."
-            )
+        if _digest(batch) != before.digest:
+            raise _changed(records)
         return _parsed(batch, events.gather(before.body_ids), vocabulary)
 
     return in_order(parsed, _again(records, read))
@@ -85,19 +81,22 @@ def _digest(batch: pl.DataFrame) -> int:
     return int(batch["text"].hash().sum())
 
 
-def _again(records: LogRecords, read: list[_Read]) -> Iterator[tuple[pl.DataFrame, _Read | None]]:
-    """The batches of an input that is read a second time, and what is known of each; None: it has become shorter.
-
-    What was added since is left out.
-    """
-    left = iter(read)
-    for batch in records:
-        before = next(left, None)
-        if before is None:
-            return
+def _again(records: LogRecords, read: list[_Read]) -> Iterator[tuple[pl.DataFrame, _Read]]:
+    """The batches of an input that is read a second time, and what is known of each; what was added is left out."""
+    batches = iter(records)
+    for before in read:
+        batch = next(batches, None)
+        if batch is None:
+            raise _changed(records)
         yield batch.head(len(before.body_ids)), before
-    if next(left, None) is not None:
-        yield pl.DataFrame(schema=RECORD_SCHEMA), None
+
+
+def _changed(records: LogRecords) -> InputError:
+    names = ", ".join(source.path for source in records.sources)
+    return InputError(
+        f"Expected to read the same records a second time; {names} has changed meanwhile. Parse a copy, or a file that "
+        "is only added to."
+    )
 
 
 def _distinct(batch: pl.DataFrame, miner: TemplateMiner) -> tuple[pl.Series, pl.Series, frozenset[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -51,7 +52,7 @@ class LogRecords:
         'hdfs'
     """
 
-    def __init__(self, inputs: Iterable[Input], options: ReadOptions, *, most_records: int | None = None) -> None:
+    def __init__(self, inputs: Iterable[Input], options: ReadOptions, *, most_records: int = sys.maxsize) -> None:
         self._inputs, self._options, self._most_records = tuple(inputs), options, most_records
         self._sources = [Source(one.name, one.path) for one in self._inputs]
 
@@ -105,28 +106,22 @@ class LogRecords:
         return again
 
     def first(self, n_records: int) -> LogRecords:
-        """The first records, as an input of their own."""
-        return LogRecords(self._inputs, self._options, most_records=n_records)
+        """The same input, of which no more than the first records are read; `sources` of both tell what was read."""
+        some = LogRecords(self._inputs, self._options, most_records=n_records)
+        some._sources = self._sources
+        return some
 
     def head(self, n_records: int) -> pl.DataFrame:
         """The first records, columns of `RECORD_SCHEMA`."""
-        batches, n = [pl.DataFrame(schema=RECORD_SCHEMA)], 0
-        for batch in self:
-            batches.append(batch)
-            n += len(batch)
-            if n >= n_records:
-                break
-        return pl.concat(batches).head(n_records)
+        batches: list[pl.DataFrame] = [pl.DataFrame(schema=RECORD_SCHEMA), *self.first(n_records)]
+        return pl.concat(batches)
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
         left = self._most_records
         for i, one in enumerate(self._inputs):
             self._sources[i] = Source(one.name, one.path)
             for batch in read_source(one, self._sources[i], self._options):
-                if left is None:
-                    yield batch
-                    continue
-                yield batch.head(left)
+                yield batch if len(batch) <= left else batch.head(left)
                 left -= len(batch)
                 if left <= 0:
                     return

@@ -8,15 +8,15 @@ import polars as pl
 
 __all__ = ["WholeSessions"]
 
-_OF_ONE_ORIGIN = 4  # where there are keys, a quarter of what is kept at most is without one and of one service
+_OF_ONE_SERVICE = 4  # where there are keys, a quarter of what is kept at most is without one and of one service
 _MAX_HALVINGS = 30
 
 
 class WholeSessions:
     """Records of an input, of which whole sessions are drawn once there are too many.
 
-    What has a key is drawn or left out by the hash of that key. What has none is one stream for each origin, cut
-    into sessions by time or number: of such a stream the beginning is kept, in which sessions are whole as well.
+    What has a key is drawn or left out by the hash of that key. What has none is cut into sessions by time or number:
+    of each service the beginning is kept, in which sessions are whole as well.
 
     Args:
         most_records: So many are kept, at most.
@@ -31,8 +31,8 @@ class WholeSessions:
         self._most_records, self._n_kept = most_records, 0
         self._key = pl.col("session_key") if by_key else pl.lit(None, pl.String)
         self._frames: list[pl.DataFrame] = []
-        self._of_origin: dict[str, int] = {}  # records without a key that came, by service
-        self._most_of_origin: int | None = None  # kept of them; None: all
+        self._of_service: dict[str, int] = {}  # records without a key that came, by service
+        self._most_of_service: int | None = None  # kept of them; None: all
         self._is_full = False
         self.n_read = 0
         self.share = 1.0
@@ -42,14 +42,14 @@ class WholeSessions:
         self.n_read += frame.height
         if self._is_full:
             return
-        if self._most_of_origin is not None:
-            frame = self._begun(frame, self._most_of_origin)
+        if self._most_of_service is not None:
+            frame = self._begun(frame, self._most_of_service)
         self._frames.append(self._drawn(frame))
         self._n_kept += self._frames[-1].height
-        if self._n_kept > self._most_records and self._most_of_origin is None:
+        if self._n_kept > self._most_records and self._most_of_service is None:
             has_keys = any(map(self._n_keyed, self._frames))
-            self._most_of_origin = self._most_records // _OF_ONE_ORIGIN if has_keys else self._most_records
-            self._frames = [self._begun(pl.concat(self._frames), self._most_of_origin)]
+            self._most_of_service = self._most_records // _OF_ONE_SERVICE if has_keys else self._most_records
+            self._frames = [self._begun(pl.concat(self._frames), self._most_of_service)]
             self._n_kept = self._frames[0].height
         while self._n_kept > self._most_records and not self._is_full:
             self._halve()
@@ -59,14 +59,14 @@ class WholeSessions:
         return pl.concat(self._frames)
 
     def _begun(self, frame: pl.DataFrame, most: int) -> pl.DataFrame:
-        """Without what has no key and comes after the beginning of its stream."""
-        # Streams of one service begin together, so that what goes on side by side stays side by side.
+        """Without what has no key and comes after the beginning of its service."""
+        # Hosts of one service begin together, so that what goes on side by side stays side by side.
         keyless = frame.filter(self._key.is_null())["service"]
         if not len(keyless):
             return frame
-        room = {name: most - self._of_origin.get(name, 0) for name in keyless.unique()}
+        room = {name: most - self._of_service.get(name, 0) for name in keyless.unique()}
         for name, n in keyless.value_counts().iter_rows():
-            self._of_origin[name] = self._of_origin.get(name, 0) + n
+            self._of_service[name] = self._of_service.get(name, 0) + n
         is_keyless = self._key.is_null()
         place = is_keyless.cum_sum().over("service")  # from 1
         begun = place <= pl.col("service").replace_strict(room, default=0, return_dtype=pl.Int64)
