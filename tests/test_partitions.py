@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import stat
 import tempfile
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,40 +16,14 @@ from hypothesis import strategies as st
 
 from enhanced_deeplog import Config, EnhancedDeepLog, LogRecords, read_records
 from enhanced_deeplog.errors import InputError, OutputError
-from enhanced_deeplog.events import EventVocabulary
 from enhanced_deeplog.logs import partitions
 from enhanced_deeplog.logs.corpus import event_ids_of, read_corpus
 from enhanced_deeplog.logs.parsing import parse_records
 from enhanced_deeplog.logs.partitions import read_partitions
 from enhanced_deeplog.logs.session_rules import SessionRules
 from enhanced_deeplog.logs.sessions import Sessions, sessions_of, split_into_sessions
-from enhanced_deeplog.logs.templates import TemplateMiner
 from enhanced_deeplog.output import write_findings, write_findings_by_place
-
-START = datetime(2026, 1, 1)
-MINER = TemplateMiner()
-MINER.learn(["opened", "closed", "moved"])
-VOCABULARY = EventVocabulary.of(template.text for template in MINER.templates)
-
-# (key or none, seconds since the line before or no time at all, what happened)
-lines_of_a_file = st.lists(
-    st.tuples(
-        st.sampled_from(["req-1", "req-2", "req-3", "req-4", "req-5", ""]),
-        st.one_of(st.integers(-3, 400), st.none()),
-        st.sampled_from(["opened", "closed", "moved", "lost"]),
-    ),
-    min_size=1,
-    max_size=40,
-)
-
-
-def text_of(lines: list[tuple[str, int | None, str]]) -> str:
-    time, written = START, []
-    for key, seconds, body in lines:
-        time += timedelta(seconds=seconds or 0)
-        stamp = f"{time:%Y-%m-%d %H:%M:%S}" if seconds is not None else ""
-        written.append(f"{stamp}|{key}|{body}\n")
-    return "".join(written)
+from short_logs import FORMAT, MINER, START, VOCABULARY, lines_of_a_file, text_of
 
 
 def told(sessions: Sessions) -> list[tuple[object, ...]]:
@@ -81,7 +55,7 @@ def test_sessions_of_partitions_are_the_sessions_of_the_whole(
     with tempfile.TemporaryDirectory() as folder:
         for i, lines in enumerate(files):
             Path(folder, f"{i}.log").write_text(text_of(lines))
-        records = read_records(f"{folder}/*.log", format="<Timestamp>|<SessionKey>|<Content>", batch_size=5)
+        records = read_records(f"{folder}/*.log", format=FORMAT, batch_size=5)
         corpus = read_corpus(records, MINER)
         ids = event_ids_of(corpus.bodies, corpus.given, MINER, VOCABULARY)
         whole = split_into_sessions(corpus.with_event_ids(ids), rules, {})
@@ -134,7 +108,7 @@ def test_findings_that_memory_need_not_hold_are_written_in_the_same_order(
 
 def spooled(n_lines: int) -> partitions.PartitionedRecords:
     lines = [f"{START + timedelta(seconds=i):%Y-%m-%d %H:%M:%S}|req-{i % 50}|opened" for i in range(n_lines)]
-    records = LogRecords.from_lines(lines, format="<Timestamp>|<SessionKey>|<Content>", batch_size=100)
+    records = LogRecords.from_lines(lines, format=FORMAT, batch_size=100)
     return read_partitions(records, MINER, VOCABULARY, by_key=True, in_memory=200)
 
 
@@ -167,7 +141,7 @@ def test_bodies_that_fit_no_template_are_counted_and_bounded(monkeypatch: pytest
     rng = random.Random(0)
     words = list({"".join(rng.choices("abcdefg", k=6)): None for _ in range(100)})
     lines = [f"2026-01-01 00:00:00|req-1|{word}" for word in words * 3]
-    records = LogRecords.from_lines(lines, format="<Timestamp>|<SessionKey>|<Content>", batch_size=70)
+    records = LogRecords.from_lines(lines, format=FORMAT, batch_size=70)
     read = read_partitions(records, MINER, VOCABULARY, by_key=True)
     assert read.unmatched == dict.fromkeys(words, 3)
     monkeypatch.setattr(partitions, "_MAX_UNMATCHED", 10)

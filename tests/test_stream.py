@@ -18,39 +18,14 @@ from hypothesis import strategies as st
 from conftest import small_config
 from enhanced_deeplog import EnhancedDeepLog, Finding, LogRecords, StreamingClassifier, read_records
 from enhanced_deeplog.errors import InputError, SessionError, UsageError
-from enhanced_deeplog.events import END, EventVocabulary
+from enhanced_deeplog.events import END
 from enhanced_deeplog.logs.arrivals import Arrivals
 from enhanced_deeplog.logs.corpus import event_ids_of, read_corpus
 from enhanced_deeplog.logs.open_sessions import OpenPart, OpenSessions, as_sessions
 from enhanced_deeplog.logs.session_rules import SessionRules
 from enhanced_deeplog.logs.sessions import PauseLimits, split_into_sessions
-from enhanced_deeplog.logs.templates import TemplateMiner
 from enhanced_deeplog.simulator import simulate
-
-START = datetime(2026, 1, 1)
-FORMAT = "<Timestamp>|<SessionKey>|<Content>"
-MINER = TemplateMiner()
-MINER.learn(["opened", "closed", "moved"])
-VOCABULARY = EventVocabulary.of(template.text for template in MINER.templates)
-
-lines_of_a_file = st.lists(
-    st.tuples(
-        st.sampled_from(["req-1", "req-2", "req-3", "req-4", ""]),
-        st.one_of(st.integers(-3, 90), st.none()),
-        st.sampled_from(["opened", "closed", "moved", "lost"]),
-    ),
-    min_size=1,
-    max_size=30,
-)
-
-
-def text_of(lines: list[tuple[str, int | None, str]]) -> str:
-    time, written = START, []
-    for key, seconds, body in lines:
-        time += timedelta(seconds=seconds or 0)
-        stamp = f"{time:%Y-%m-%d %H:%M:%S}" if seconds is not None else ""
-        written.append(f"{stamp}|{key}|{body}\n")
-    return "".join(written)
+from short_logs import FORMAT, MINER, START, VOCABULARY, lines_of_a_file, text_of
 
 
 def interleaved(batches: Sequence[pl.DataFrame], rng: random.Random) -> list[pl.DataFrame]:

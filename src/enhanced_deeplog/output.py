@@ -149,7 +149,7 @@ def record_lines(frame: pl.DataFrame) -> list[str]:
 
 
 def write_findings_by_place(parts: Iterable[Iterable[tuple[Any, Finding]]], path: Path) -> tuple[int, int]:
-    """Write findings that come in any order as lines of JSON in the right one; memory holds none of them.
+    """Write findings that come in any order as lines of JSON in the right one; memory holds only where each stands.
 
     Args:
         parts: Findings, each with what they are to be sorted by.

@@ -52,31 +52,32 @@ def classify(
     if output is not None:
         reading.check_output(output, files)
     records = reading.records(files)
+    lines_path = output if output is not None and output.suffix == ".jsonl" and not json else None
     changes: list[TemplateChange] = []
     with progress() as report:
         report("loading the bundle", None)
         model = load_bundle(bundle, expect=expect_bundle)
         report("reading and judging", None)
-        options: dict[str, Any] = {
+        judged: dict[str, Any] = {
             "every_session": every_session,
             "workers": workers,
             "source_name": reading.logical_source,
             "on_changes": changes.extend,
         }
-        if output is not None and output.suffix == ".jsonl" and not json:  # there may be more than memory holds
+        findings: list[Finding] = []
+        if lines_path is not None:  # there may be more of them than memory should hold
             from enhanced_deeplog.output import write_findings_by_place
 
-            n_written, n_abnormal = write_findings_by_place(model.classify_parts(records, **options), output)
-            findings, done = [], _written(n_written, n_abnormal, output)
+            n_written, n_abnormal = write_findings_by_place(model.classify_parts(records, **judged), lines_path)
         else:
-            findings, done = model.classify(records, **options), ""
+            findings = model.classify(records, **judged)
     tell_of_misread(records)
     tell_of_changes(changes)
-    if done:
-        message(done)
+    if lines_path is not None:
+        message(_written(n_written, n_abnormal, lines_path))
         _fail_if(fail_on and n_abnormal > 0)
-        return
-    hand_over(findings, model.classes, output=output, every_session=every_session, json=json, fail_on=fail_on)
+    else:
+        hand_over(findings, model.classes, output=output, every_session=every_session, json=json, fail_on=fail_on)
 
 
 def hand_over(
