@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +302,23 @@ def test_a_session_is_judged_alike_whatever_lies_beside_it(
         again = fitted.classify(sequences_of(some), every_session=True)
         keys = {f.session_key for f in again}
         assert told(again) == told([f for f in findings if f.session_key in keys])
+
+
+def test_what_is_said_of_sessions_that_are_alike_is_what_is_said_of_each_alone(
+    fitted: EnhancedDeepLog, mixed_lines: list[str]
+) -> None:
+    abnormal = {f.session_key for f in fitted.classify(sequences_of(mixed_lines))}
+    odd = [line for line in mixed_lines if line.split(",")[0] in abnormal][:15]
+    twins = [f"again-{line}" for line in odd]
+    together = fitted.classify(sequences_of(odd + twins), every_session=True)
+    alone = [fitted.classify(sequences_of([line]), every_session=True)[0] for line in odd + twins]
+
+    def without_its_place(finding: Finding) -> Finding:
+        evidence = tuple(replace(line, line=0, byte_offset=0) for line in finding.evidence)
+        return replace(finding, first_line=0, last_line=0, evidence=evidence)
+
+    assert [without_its_place(finding) for finding in together] == [without_its_place(finding) for finding in alone]
+    assert all(finding.is_anomaly and finding.evidence for finding in together)
 
 
 def test_the_order_of_files_does_not_matter(service: EnhancedDeepLog, tmp_path: Path) -> None:

@@ -135,6 +135,8 @@ def test_whatever_a_log_says_the_line_is_inert_and_says_the_same(key: str, text:
 def test_a_score_that_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^Out of range float values are not JSON compliant"):
         finding_line(replace(FINDING, score=float("nan")))
+    said = finding_line(replace(FINDING, session_key="NaN of -Infinity"))
+    assert json.loads(said)["session_key"] == "NaN of -Infinity"
 
 
 # --- The contract -------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import stat
 import tempfile
@@ -112,14 +113,19 @@ def spooled(n_lines: int) -> partitions.PartitionedRecords:
     return read_partitions(records, MINER, VOCABULARY, by_key=True, in_memory=200)
 
 
-def test_what_is_on_disk_only_this_user_can_read_and_goes_when_it_is_no_longer_needed() -> None:
+def test_what_is_on_disk_has_no_name_and_goes_when_it_is_no_longer_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with spooled(1000) as read:
-        folder = Path(read.files._folder.name)  # type: ignore[union-attr]
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        assert list(folder.iterdir())
+        file = read.files._file
+        assert file is not None
+        assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600
+        assert os.fstat(file.fileno()).st_size > 0
+        assert not list(tmp_path.iterdir())  # nobody else can open it, and it is gone however the process ends
         assert sum(part.height for part in read) == 1000
         assert sum(part.height for part in read) == 1000  # again
-    assert not folder.exists()
+    assert file.closed
 
 
 def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

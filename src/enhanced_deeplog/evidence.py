@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,17 +66,68 @@ def session_findings(
         ordinals: How many sessions of the same key, time and first record came before each of the wanted, int64 (F,);
             None: these are all sessions of their keys, and it can be counted.
     """
-    shown = wanted if always_evidence else wanted[verdicts.classes[wanted] != NORMAL]
-    scored = verdicts.scored
-    of_each = detection.calibration.known.excess(scored.counts[wanted], scored.is_open[wanted])
-    excess = dict(zip(wanted.tolist(), of_each, strict=True))
-    evidence = _evidence_of(model, detection, sessions, scored, shown, excess)
+    deviations = _deviations(model, verdicts, wanted)
+    shown = np.ones(len(wanted), dtype=np.bool_) if always_evidence else verdicts.classes[wanted] != NORMAL
+    of_shown = [deviation for deviation, show in zip(deviations, shown, strict=True) if show]
+    lines = iter(_evidence_of(model, detection, sessions, verdicts.scored, wanted[shown], of_shown))
+    evidence = [next(lines) if show else () for show in shown]
     ordinals = _ordinals(sessions)[wanted] if ordinals is None else ordinals
     table = sessions.table[wanted].hstack(_first_and_last(sessions, wanted)).with_columns(ordinal=ordinals)
-    return [
-        _finding(model, verdicts, session, row, evidence.get(session, ()), excess[session], source_name)
-        for session, row in zip(wanted.tolist(), table.to_dicts(), strict=True)
+    of_each = zip(wanted.tolist(), table.to_dicts(), deviations, evidence, strict=True)
+    return [_finding(model, verdicts, *one, source_name=source_name) for one in of_each]
+
+
+@dataclass(frozen=True)
+class _Deviation:
+    """What can be said about a session without its records: the same of all sessions that are alike.
+
+    Attributes:
+        places: Of its most telling events, int64 (P,).
+        pattern: How it deviates; None for a normal session.
+        reasons: As in `Finding`.
+        class_probabilities: As in `Finding`.
+    """
+
+    places: Int64s
+    pattern: Pattern | None
+    reasons: dict[str, float]
+    class_probabilities: dict[str, float]
+
+
+def _deviations(model: EnhancedDeepLog, verdicts: Verdicts, wanted: Int64s) -> list[_Deviation]:
+    """Of each of the wanted sessions. A fault makes many alike, and each distinct one is looked at once."""
+    scored, calibration = verdicts.scored, model.detection.calibration
+    alike: dict[tuple[bytes | bool, ...], int] = {}
+    inverse = [alike.setdefault(_what_counts(verdicts, session), len(alike)) for session in wanted.tolist()]
+    distinct = wanted[np.unique(np.asarray(inverse, dtype=np.int64), return_index=True)[1]]
+    excess = calibration.known.excess(scored.counts[distinct], scored.is_open[distinct])
+    of_distinct = [
+        _Deviation(
+            telling_places(scored, session, calibration, too_many, n_most=_MAX_EVIDENCE),
+            pattern_of_session(scored, session, verdicts.rarities[session], model.detection.drift)
+            if verdicts.classes[session] != NORMAL
+            else None,
+            _reasons(model, verdicts, session, too_many),
+            {str(c): p for c, p in verdicts.class_probabilities(session).items()},
+        )
+        for session, too_many in zip(distinct.tolist(), excess, strict=True)
     ]
+    return [of_distinct[i] for i in inverse]
+
+
+def _what_counts(verdicts: Verdicts, session: int) -> tuple[bytes | bool, ...]:
+    """All that a deviation is made of: sessions for which it is equal deviate alike."""
+    scored = verdicts.scored
+    events = slice(int(scored.starts[session]), int(scored.starts[session + 1]))
+    return (
+        scored.event_ids[events].tobytes(),
+        scored.surprise[events].tobytes(),
+        scored.lateness[events].tobytes() if scored.lateness is not None else b"",
+        bool(scored.is_open[session]),
+        verdicts.rarities[session].tobytes(),
+        verdicts.probabilities[session].tobytes(),
+        bool(verdicts.classes[session] != NORMAL),
+    )
 
 
 def _finding(
@@ -82,20 +135,16 @@ def _finding(
     verdicts: Verdicts,
     session: int,
     row: dict[str, Any],
+    deviation: _Deviation,
     evidence: tuple[Evidence, ...],
-    excess: Float64s,
+    *,
     source_name: str,
 ) -> Finding:
-    """What is said about one session: `row` is its row of the table, with its first and last record; `excess` is what
-    it has too much or too little of, float64 (V,)."""
+    """What is said about one session: `row` is its row of the table, with its first and last record."""
     chosen = int(verdicts.classes[session])
     score, threshold = float(verdicts.scores[session]), float(verdicts.thresholds[session])
-    drift = model.detection.drift
-    pattern, severity, advice = None, None, ""
-    if chosen != NORMAL:
-        pattern = pattern_of_session(verdicts.scored, session, verdicts.rarities[session], drift)
-        severity = severity_of((e.severity for e in evidence), score, threshold)
-        advice = advice_for(pattern)
+    pattern = deviation.pattern
+    severity = severity_of((e.severity for e in evidence), score, threshold) if pattern else None
     # Sessions alike in all that an id is made of are told apart by their order.
     part = f"{row['part']}/{row['ordinal']}" if row["ordinal"] else str(row["part"])
     first_time, first_text = row["first_timestamp"], row["first_text"]
@@ -115,17 +164,17 @@ def _finding(
         class_key=model.kinds.key(chosen),
         class_name=model.kinds.name(chosen),
         confidence=float(verdicts.confidence[session]),
-        class_probabilities={str(c): p for c, p in verdicts.class_probabilities(session).items()},
+        class_probabilities=dict(deviation.class_probabilities),
         pattern=pattern,
         severity=severity,
-        reasons=_reasons(model, verdicts, session, excess),
+        reasons=dict(deviation.reasons),
         n_records=row["n_records"],
         first_line=row["first_line"],
         last_line=row["last_line"],
         first_timestamp=first_time,
         last_timestamp=row["last_timestamp"],
         evidence=evidence,
-        advice=advice,
+        advice=advice_for(pattern) if pattern else "",
     )
 
 
@@ -226,41 +275,50 @@ def _evidence_of(
     sessions: Sessions,
     scored: ScoredSessions,
     shown: Int64s,
-    excess: Mapping[int, Float64s],
-) -> dict[int, tuple[Evidence, ...]]:
-    """The evidence of many sessions at once: one look at the records, one run of the network."""
+    deviations: Sequence[_Deviation],
+) -> list[tuple[Evidence, ...]]:
+    """The evidence of each of the sessions shown: one look at the records, one run of the network for all of them."""
     if not len(shown):
-        return {}
-    scorer, vocabulary, calibration = detection.scorer, model.vocabulary, detection.calibration
-    places = [
-        telling_places(scored, session, calibration, excess[session], n_most=_MAX_EVIDENCE)
-        for session in shown.tolist()
+        return []
+    n_places = [len(deviation.places) for deviation in deviations]
+    position = np.concatenate([deviation.places for deviation in deviations])
+    events = np.repeat(scored.starts[shown], n_places) + position
+    distinct, inverse = np.unique(detection.scorer.windows_at(sessions, events), axis=0, return_inverse=True)
+    expected = [
+        tuple(Expected(model.vocabulary.template(e), p) for e, p in likely if e > UNKNOWN)[:_N_EXPECTED]
+        for likely in detection.scorer.expected(distinct, _N_EXPECTED + 2)
     ]
-    session = np.repeat(shown, [len(of_session) for of_session in places])
-    position = np.concatenate(places)
-    events = scored.starts[session] + position
-    rows = sessions.rows[events]
+    observed, kinds = np.unique(scored.event_ids[events], return_inverse=True)
+    templates = [model.vocabulary.template(event) for event in observed.tolist()]
+    template_ids = [
+        template_id(text) if event >= FIRST_TEMPLATE else None
+        for event, text in zip(observed.tolist(), templates, strict=True)
+    ]
     columns = ("source", "line", "byte_offset", "severity", "text", pl.col("timestamp").dt.to_string(_ISO))
-    distinct, inverse = np.unique(scorer.windows_at(sessions, events), axis=0, return_inverse=True)
-    expected = scorer.expected(distinct, _N_EXPECTED + 2)
-    late = _late_by(scored, events, calibration)
-    found: dict[int, list[Evidence]] = {s: [] for s in shown.tolist()}
-    for i, record in enumerate(sessions.records[rows].select(columns).to_dicts()):
-        event = int(scored.event_ids[events[i]])
-        likely = [(e, p) for e, p in expected[int(inverse.ravel()[i])] if e > UNKNOWN][:_N_EXPECTED]
-        found[int(session[i])].append(
-            Evidence(
-                **record,
-                template_id=template_id(vocabulary.template(event)) if event >= FIRST_TEMPLATE else None,
-                template=vocabulary.template(event),
-                event_id=event,
-                position=int(position[i]),
-                expected=tuple(Expected(vocabulary.template(e), p) for e, p in likely),
-                surprise=float(scored.surprise[events[i]]),
-                pause=_pause(model, sessions, int(events[i])) if late[i] > 0 else None,
-            )
+    of_each = zip(
+        sessions.records[sessions.rows[events]].select(columns).iter_rows(named=True),
+        events.tolist(),
+        position.tolist(),
+        kinds.tolist(),
+        inverse.ravel().tolist(),
+        scored.surprise[events].tolist(),
+        (_late_by(scored, events, detection.calibration) > 0).tolist(),
+        strict=True,
+    )
+    lines = iter(
+        Evidence(
+            **record,
+            template_id=template_ids[kind],
+            template=templates[kind],
+            event_id=int(observed[kind]),
+            position=place,
+            expected=expected[window],
+            surprise=surprise,
+            pause=_pause(model, sessions, event) if is_late else None,
         )
-    return {s: tuple(lines) for s, lines in found.items()}
+        for record, event, place, kind, window, surprise, is_late in of_each
+    )
+    return [tuple(islice(lines, n)) for n in n_places]
 
 
 def _pause(model: EnhancedDeepLog, sessions: Sessions, event: int) -> Pause | None:

@@ -6,11 +6,11 @@ However long the input is, memory holds a bounded number of records; only those 
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self, TypeAlias
+from typing import IO, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,12 +30,20 @@ __all__ = ["IN_MEMORY", "PartitionedRecords", "Place", "places_of", "read_partit
 Place: TypeAlias = tuple[int, str, int, int]  # where a session stands among all of an input; in their order
 
 IN_MEMORY = 200_000  # records held before they are written to disk
-_N_PARTITIONS = 64
+_N_PARTITIONS = 64  # twice as many take a tenth more time
 _MAX_UNMATCHED = 200_000  # distinct bodies kept that fit no template: what is more varied than that is nobody's deploy
 
 
-class _RecordFiles:
-    """Records by partition: held in memory, or, where they are many, in files that only this user can read.
+class _Piece(NamedTuple):
+    """Some records of a partition: where they stand in the file."""
+
+    begin: int
+    n_bytes: int
+    n_records: int
+
+
+class _RecordFile:
+    """Records by partition: held in memory, or, where they are many, in one file that only this user can read.
 
     Raises:
         OutputError: While records are added, if the disk is full.
@@ -44,8 +52,9 @@ class _RecordFiles:
     def __init__(self, *, by_key: bool, in_memory: int) -> None:
         self._stream = pl.coalesce("session_key", "service") if by_key else pl.col("service")
         self._in_memory, self._held, self._n_held = in_memory, list[pl.DataFrame](), 0
-        self._folder: tempfile.TemporaryDirectory[str] | None = None  # of mode 0700
-        self._n_files = 0
+        self._file: IO[bytes] | None = None  # of mode 0600, without a name: it goes however the process ends
+        self._n_bytes = 0  # of the file
+        self._pieces: list[list[_Piece]] = [[] for _ in range(_N_PARTITIONS)]
 
     def add(self, frame: pl.DataFrame) -> None:
         """Take some records; those of a partition come out in the order in which they were taken."""
@@ -55,45 +64,67 @@ class _RecordFiles:
             self._write()
 
     def close(self) -> None:
-        """Remove the files."""
-        if self._folder is not None:
-            self._folder.cleanup()
+        """Give the room on disk back."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # what could not be written has been told of
+                self._file.close()
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
         """The records, some partitions after others; all of them at once where no file was needed."""
-        if self._folder is None:
+        if self._file is None:
             yield pl.concat(self._held)
             return
         if self._held:
             self._write()
         together: list[pl.DataFrame] = []  # several, where they are small: fewer parts take less time
-        n_records = 0
-        for partition in range(_N_PARTITIONS):
-            files = sorted(Path(self._folder.name).glob(f"{partition:02}-*"))
-            records = [pl.read_ipc(file) for file in files]
-            n_more = sum(frame.height for frame in records)
-            if together and records and n_records + n_more > self._in_memory:
+        n_together = 0
+        for pieces in self._pieces:
+            n_records = sum(piece.n_records for piece in pieces)
+            if together and n_together + n_records > self._in_memory:
                 yield pl.concat(together)
-                together, n_records = [], 0
-            together += records
-            n_records += n_more
-        yield pl.concat(together)
+                together, n_together = [], 0
+            if n_records > self._in_memory:  # in parts so much smaller that the whole of it can be held beside one
+                yield from self._shares(pieces, 1 + 3 * n_records // (2 * self._in_memory))
+            else:
+                together += map(self._read, pieces)
+                n_together += n_records
+        if together:
+            yield pl.concat(together)
+
+    def _shares(self, pieces: list[_Piece], n_shares: int) -> Iterator[pl.DataFrame]:
+        """One partition in several parts: as it is read it takes little room, what is made of it takes much."""
+        shares: list[list[pl.DataFrame]] = [[] for _ in range(n_shares)]
+        share = self._stream.hash(1) % n_shares  # by another hash than that of the partition
+        for frame in map(self._read, pieces):
+            parts = frame.with_columns(share=share).partition_by("share", as_dict=True, include_key=False)
+            for (of_share,), part in parts.items():
+                shares[of_share].append(part)
+        while shares:
+            if some := shares.pop():
+                yield pl.concat(some)
 
     def _write(self) -> None:
         held = pl.concat(self._held).with_columns((self._stream.hash() % _N_PARTITIONS).alias("partition"))
         try:
-            if self._folder is None:
-                self._folder = tempfile.TemporaryDirectory(prefix="enhanced-deeplog-")
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by close()
             for (partition,), part in held.partition_by("partition", as_dict=True, include_key=False).items():
-                name = f"{partition:02}-{self._n_files:06}"
-                part.write_ipc(Path(self._folder.name) / name, compression="lz4")
+                packed = part.write_ipc(None, compression="lz4").getbuffer()
+                self._pieces[partition].append(_Piece(self._n_bytes, len(packed), part.height))
+                self._n_bytes += self._file.write(packed)
+            self._file.flush()  # here a full disk is told of
         except (OSError, pl.exceptions.ComputeError) as error:  # Polars hides a full disk in a ComputeError
             raise OutputError(
                 f"{tempfile.gettempdir()}: expected room for records that memory should not hold, but: {error}. "
                 "Set TMPDIR to a place with room, or give fewer files at once."
             ) from None
-        self._n_files += 1
         self._held, self._n_held = [], 0
+
+    def _read(self, piece: _Piece) -> pl.DataFrame:
+        if self._file is None:
+            raise ValueError("There is no file to read from.")
+        self._file.seek(piece.begin)
+        return pl.read_ipc(self._file.read(piece.n_bytes))
 
 
 @dataclass(frozen=True)
@@ -110,7 +141,7 @@ class PartitionedRecords:
             gives by its number is none of them: it does not say what it is.
     """
 
-    files: _RecordFiles
+    files: _RecordFile
     clock: InputClock
     begins: Mapping[str, int | None]
     unmatched: Mapping[str, int]
@@ -152,7 +183,7 @@ def read_partitions(
         InputError: If the input can't be read, or has no record.
         OutputError: If there is no room on disk.
     """
-    files = _RecordFiles(by_key=by_key, in_memory=in_memory)
+    files = _RecordFile(by_key=by_key, in_memory=in_memory)
     try:
         return _read_into(files, records, miner, vocabulary)
     except BaseException:
@@ -161,7 +192,7 @@ def read_partitions(
 
 
 def _read_into(
-    files: _RecordFiles,
+    files: _RecordFile,
     records: LogRecords,
     miner: TemplateMiner,
     vocabulary: EventVocabulary,

@@ -267,10 +267,10 @@ def sessions_of(
         SessionError: If sessions by time are asked of records without time.
     """
     check_has_time(rules, clock.unit)
-    records = _assign_streams(records, rules, clock)
     limit = limits.get(clock.unit)
-    records = _cut(records, rules, limit)
-    return _collect(records, rules, limit, clock)
+    cut = _cut(_streams(records, rules, clock), rules, limit)
+    # Every column is brought into the order of the sessions at once, texts among them: once is enough.
+    return _collect(records[cut["order"]].hstack(cut.drop("order", "clock", "ends_session")), rules, limit, clock)
 
 
 def check_has_time(rules: SessionRules, unit: Literal["ns", "records"]) -> None:
@@ -312,8 +312,13 @@ def stream_pauses(sessions: Sessions, n_events: int) -> dict[str, PauseLimits]:
     return {limits.unit: limits}
 
 
-def _assign_streams(records: pl.DataFrame, rules: SessionRules, clock: InputClock) -> pl.DataFrame:
-    """Name the stream of each record: its key, or where it comes from; sort so that a stream is adjacent."""
+def _streams(records: pl.DataFrame, rules: SessionRules, clock: InputClock) -> pl.DataFrame:
+    """Which stream each record belongs to: that of its key, or of where it comes from.
+
+    Returns:
+        For each record, in the order of the input: `order`, its row; `stream`, the row of its stream's first record;
+        `stream_key`; `keyed`, whether that is a session key; `cut`, what makes sessions of it; `clock`; `ends_session`.
+    """
     has_key = pl.col("session_key").is_not_null() & pl.lit(rules.by == "key")
     cut = cut_without_key(rules, any_key=clock.any_key, unit=clock.unit)
     origin = pl.col("service")
@@ -322,21 +327,33 @@ def _assign_streams(records: pl.DataFrame, rules: SessionRules, clock: InputCloc
         origin = pl.concat_str(parts, separator="/").str.strip_chars("/")
     return (
         records.with_row_index("order")
-        .with_columns(
-            pl.when(has_key).then(pl.col("session_key")).otherwise(origin).alias("stream_key"),
+        .select(
+            "order",
+            pl.when(has_key).then("session_key").otherwise(origin).alias("stream_key"),
             has_key.alias("keyed"),
             # Without a key, no two services share a stream, even where origins of different parts read the same.
             pl.when(has_key).then(pl.lit("")).otherwise("service").alias("stream_service"),
             pl.when(has_key).then(pl.lit("key")).otherwise(pl.lit(cut)).alias("cut"),
+            "clock",
+            "ends_session",
         )
-        .sort("keyed", "stream_service", "stream_key", "order")
+        .with_columns(stream=pl.col("order").first().over("keyed", "stream_service", "stream_key"))
+        .drop("stream_service")
     )
 
 
 def _cut(records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | None) -> pl.DataFrame:
-    """Mark where sessions and parts begin: columns `session`, `row` (dense, in order of first record) and `part`."""
-    stream = pl.struct("keyed", "stream_service", "stream_key")
-    stream_begins = (stream != stream.shift(1)).fill_null(value=True)
+    """Mark where sessions and parts begin: columns `session`, `row` (dense, in order of first record) and `part`.
+
+    Args:
+        records: What `_streams` returns.
+        rules: How records become sessions.
+        limit: The pauses allowed.
+
+    Returns:
+        The same in the order of the sessions, the records of each next to one another.
+    """
+    stream_begins = (pl.col("stream") != pl.col("stream").shift(1)).fill_null(value=True)
     pause = pl.col("clock") - pl.col("clock").shift(1)
     span = pl.col("clock") // int(rules.time_span_s * _NS)
     allowed = (
@@ -354,13 +371,14 @@ def _cut(records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | None) 
         | ((pl.col("cut") == "time_span") & (span != span.shift(1)))
     )
     return (
-        records.with_columns(begins.alias("begins"), stream_begins.alias("stream_begins"))
-        .with_columns(pl.col("begins").cum_sum().alias("session"))
+        records.sort("stream", "order")
+        .with_columns(begins.cum_sum().alias("session"))
         .with_columns(
             (pl.int_range(pl.len()).over("session") // part_length).alias("part"),
             pl.col("order").first().over("session").alias("first_order"),
         )
-        .sort("first_order", "session", "order")
+        .sort("first_order", "order")
+        .drop("first_order")
         .with_columns(pl.struct("session", "part").rle_id().cast(pl.Int64).alias("row"))
     )
 
@@ -373,7 +391,7 @@ def _collect(records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | No
         .agg(
             pl.col("at").first().cast(pl.Int64).alias("first"),
             pl.len().cast(pl.Int64).alias("n_records"),
-            pl.col("stream_key", "stream_service", "source", "service", "part", "keyed", "cut", "session").first(),
+            pl.col("stream_key", "stream", "source", "service", "part", "keyed", "cut", "session").first(),
             pl.col("event_id", "clock", "ends_session").last(),
             pl.col("source").last().alias("last_source"),
         )
@@ -383,8 +401,7 @@ def _collect(records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | No
             goes_on=(pl.col("session") == pl.col("session").shift(-1)).fill_null(value=False),
         )
         .with_columns(
-            followed=pl.col("session")
-            != pl.col("session").max().over(pl.struct("keyed", "stream_service", "stream_key")),
+            followed=pl.col("session") != pl.col("session").max().over("stream"),
         )
     )
     ended, final = _ended(table, rules, limit)
@@ -396,9 +413,7 @@ def _collect(records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | No
     first_rows = table.with_row_index("at").select(pl.col("at").first().over("session"))
     context_starts = starts[:-1][first_rows.to_series().to_numpy()]
     return Sessions(
-        records=records.drop(
-            "begins", "stream_begins", "first_order", "cut", "order", "stream_service", "stream_key", "part", "session"
-        ),
+        records=records.drop("cut", "stream", "stream_key", "part", "session"),
         table=table.select(
             pl.col("stream_key").alias("session_key"),
             *("source", "service", "part", "keyed", "n_records", "first", "ended", "state"),
