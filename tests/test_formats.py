@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 from enhanced_deeplog.errors import InputError, UsageError
 from enhanced_deeplog.logs.formats import FORMATS, detect_format, find_format, format_from_string, printable
 
+NOW = datetime(2024, 3, 2, 12)
+
 
 def parse(name: str, *lines: str, **fields: str) -> pl.DataFrame:
     texts = pl.Series("text", lines, pl.String)
-    return find_format(name, fields).parser(texts, "a.log").parse(texts)
+    return find_format(name, fields).parser(texts, "a.log", NOW).parse(texts)
 
 
 def first(name: str, line: str) -> dict[str, object]:
-    return {key: value for key, value in parse(name, line).row(0, named=True).items() if value is not None}
+    row = parse(name, line).drop("content", "origin", "goes_on").row(0, named=True)
+    return {key: value for key, value in row.items() if value is not None}
 
 
 # --- named formats ---
@@ -167,7 +170,7 @@ def test_nanoseconds_are_kept():
 
 def test_the_way_of_writing_is_decided_once_for_a_source():
     sample = pl.Series(["1709280000 a"])
-    parser = find_format("<Timestamp> <Content>").parser(sample, "a.log")
+    parser = find_format("<Timestamp> <Content>").parser(sample, "a.log", NOW)
     later = parser.parse(pl.Series(["1709280000000 looks like ms", "1709280001 is s"]))
     assert later["timestamp"].to_list() == [None, datetime(2024, 3, 1, 8, 0, 1)]
 
@@ -280,7 +283,8 @@ def test_json_without_a_known_body_says_which_fields_there_are():
     with pytest.raises(InputError) as caught:
         parse("jsonl", '{"what": "up", "n": 1}')
     assert str(caught.value) == (
-        "a.log: expected the text of each record in body or Body or message or msg or event or log; "
+        "a.log: expected the text of each record in body or Body or message or msg or event or log or "
+        "MESSAGE or Message or short_message; "
         "the JSON objects have other fields (what, n). Say which one it is: --field body=NAME."
     )
 
@@ -392,8 +396,8 @@ def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(UsageError) as caught:
         find_format("hfds\x1b")
     assert str(caught.value) == (
-        "format 'hfds\\x1b': expected one of jsonl, sequences, hdfs, nova, pipe, log4j, dated, plain, or a "
-        "format string such as '<Date> <Time> <Level> <Component>: <Content>'. Did you mean hdfs?"
+        f"format 'hfds\\x1b': expected one of {', '.join(FORMATS)}, or a format string such as "
+        "'<Date> <Time> <Level> <Component>: <Content>'. Did you mean hdfs?"
     )
 
 
@@ -404,7 +408,8 @@ def test_stack_traces_do_not_hide_the_format():
     record = "2015-10-18 18:01:47,978 ERROR [main] org.x.App: failed"
     lines = [record, *["    at org.x.App.run(App.java:1)"] * 2, record, record]
     found = detect_format(lines)
-    assert (found.format.name, found.fit) == ("log4j", 0.6)
+    assert (found.format.name, found.fit) == ("log4j", 1.0)
+    assert detect_format([*lines, "no trace", "no trace"]).fit == 0.6
 
 
 def test_the_more_specific_format_wins_and_the_other_is_runner_up():

@@ -46,9 +46,7 @@ def look_at(files: Sequence[str], reading: Reading, config: Config) -> dict[str,
     paths = [source.path for source in records.sources]
     limit = max(_MOST_RECORDS // len(paths), _LEAST_OF_A_FILE)
     sources, frames = [], []
-    for path in paths:
-        # Each file by itself: of every one the beginning is seen, however long the others are.
-        of_file = reading.records(["-" if path == "<stdin>" else path])
+    for of_file in records.apart():  # of every file the beginning is seen, however long the others are
         frame, whole = _beginning(of_file, limit)
         sources.append(_source(of_file.sources[0], frame, whole=whole))
         frames.append(frame)
@@ -86,6 +84,7 @@ def _source(source: Source, frame: pl.DataFrame, *, whole: bool) -> dict[str, An
         "runner_up_fit": detection.runner_up_fit if detection else 0.0,
         "n_lines": source.n_lines,
         "n_records": len(frame),
+        "n_joined_lines": source.n_joined_lines,
         "n_unfit_lines": source.n_unfit_lines,
         "unfit_examples": [{"line": line, "text": text} for line, text in source.unfit_examples],
         **{name: getattr(source, name) for name in _PROBLEMS},
@@ -169,6 +168,8 @@ def _source_screen(source: dict[str, Any]) -> Iterator[RenderableType]:
     yield shown(f"  format    {source['format']}: {how}" + ("" if source["found"] else "; as asked"))
     part = "" if source["whole"] else "; it goes on: this is what its beginning says"
     yield Text(f"  read      {source['n_lines']:,} lines, {source['n_records']:,} records{part}")
+    if source["n_joined_lines"]:
+        yield Text(f"            {source['n_joined_lines']:,} lines go on with the record before them")
     if source["first_timestamp"]:
         yield Text(f"  time      {source['first_timestamp']} to {source['last_timestamp']}")
     fields = Table.grid(padding=(0, 2))
@@ -181,6 +182,8 @@ def _source_screen(source: dict[str, Any]) -> Iterator[RenderableType]:
             f"  problem   {source['n_unfit_lines']:,} lines don't fit; all of the line is their body",
             "yellow",
         )
+    if source["unfit_examples"]:
+        yield Text("  unlike the format, and not indented; part of the record before, if there is one:", "yellow")
         for example in source["unfit_examples"]:
             yield shown(f"            line {example['line']:,}: {example['text']}", "dim", limit=200)
     for name, text in _PROBLEMS.items():

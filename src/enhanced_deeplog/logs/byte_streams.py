@@ -10,6 +10,7 @@ import codecs
 import gzip
 import importlib
 import io
+import lzma
 import os
 import tempfile
 import weakref
@@ -30,17 +31,21 @@ _LIST_LINES = 100_000  # lines of a list that become one frame
 
 ByteStream: TypeAlias = "io.BufferedReader[Any] | gzip.GzipFile"  # has peek() and read1()
 
+_TEXT_BYTES = bytes(b for b in range(256) if b >= 0x20 or b in b"\t\n\v\f\r\x1b")  # in any encoding of one byte
+_MANY_CONTROLS = 20
+_XZ = b"\xfd7zXZ\x00"
 _BINARIES = {
     b"\x7fELF": "a program (ELF)", b"MZ\x90\x00": "a program (Windows)", b"PK\x03\x04": "a zip archive",
-    b"BZh": "compressed by bzip2", b"\xfd7zXZ\x00": "compressed by xz", b"7z\xbc\xaf": "a 7z archive",
+    b"BZh": "compressed by bzip2", b"7z\xbc\xaf": "a 7z archive",
     b"\x89PNG": "an image (PNG)", b"\xff\xd8\xff": "an image (JPEG)", b"GIF8": "an image (GIF)",
     b"%PDF-": "a PDF", b"PAR1": "a Parquet file", b"SQLite format 3\x00": "an SQLite database",
-    b"\xff\xfe": "text in UTF-16", b"\xfe\xff": "text in UTF-16",
+    b"\x1f\x8b": "compressed twice (gzip)", b"\x28\xb5\x2f\xfd": "compressed twice (zstd)",
+    _XZ: "compressed twice (xz)",
 }  # fmt: skip
 
 
 def open_stream(raw: Any, shown: str) -> ByteStream:
-    """Decompress, by magic bytes and not by name, and refuse what is no text.
+    """Decompress, by magic bytes and not by name; make UTF-8 of UTF-16 that is marked; refuse what is no text.
 
     Args:
         raw: An unbuffered binary file.
@@ -51,23 +56,60 @@ def open_stream(raw: Any, shown: str) -> ByteStream:
     """
     packed: io.BufferedReader[Any] = io.BufferedReader(raw, _HEAD_BYTES)
     stream: ByteStream = packed
-    magic = packed.peek(4)[:4]
+    magic = packed.peek(len(_XZ))[: len(_XZ)]
     if magic.startswith(b"\x1f\x8b"):
         stream = gzip.GzipFile(fileobj=packed)
-    elif magic == b"\x28\xb5\x2f\xfd":
+    elif magic.startswith(b"\x28\xb5\x2f\xfd"):
         stream = io.BufferedReader(_ZstdStream(packed, shown), _HEAD_BYTES)
+    elif magic == _XZ:
+        stream = io.BufferedReader(_XzFile(packed), _HEAD_BYTES)
+    if stream.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        stream = io.BufferedReader(_Utf16Stream(stream), _HEAD_BYTES)
     _refuse_binary(stream.peek(_HEAD_BYTES)[:_HEAD_BYTES], shown)
     return stream
 
 
 def _refuse_binary(head: bytes, shown: str) -> None:
     what = next((kind for magic, kind in _BINARIES.items() if head.startswith(magic)), None)
+    n_controls = len(head.translate(None, _TEXT_BYTES))
     if what is None and head.count(0) * 100 > len(head):
         what = "binary (it holds many NUL bytes)"
+    elif what is None and n_controls >= _MANY_CONTROLS and n_controls * 50 > len(head):
+        what = "binary (it holds many control characters)"
     if what is not None:
         raise InputError(
-            f"{shown}: expected a text log in UTF-8, plain, gzip or zstd; this is {what}. Unpack or convert it."
+            f"{shown}: expected a text log, plain or compressed by gzip, zstd or xz; this is {what}. "
+            "Unpack or convert it."
         )
+
+
+class _XzFile(lzma.LZMAFile):
+    """Keeps what it reads from when it is closed: that is closed by who has opened it."""
+
+    def __init__(self, packed: io.BufferedReader[Any]) -> None:
+        super().__init__(packed)
+        self.packed = packed
+
+
+class _Utf16Stream(io.RawIOBase):
+    """UTF-16 with a mark as UTF-8; what is no character becomes U+FFFD."""
+
+    def __init__(self, encoded: ByteStream) -> None:
+        self._encoded, self._ready = encoded, b""
+        self._decoder = codecs.getincrementaldecoder("utf-16")("replace")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        ended = False
+        while not self._ready and not ended:
+            data = self._encoded.read1(_HEAD_BYTES)
+            ended = not data
+            self._ready = self._decoder.decode(data, final=ended).encode("utf-8", "replace")
+        n = min(len(target), len(self._ready))
+        target[:n], self._ready = self._ready[:n], self._ready[n:]
+        return n
 
 
 class _ZstdStream(io.RawIOBase):
@@ -161,7 +203,7 @@ def _chunks(stream: ByteStream, n_bytes: int) -> Iterator[bytes]:
             if n >= n_bytes:
                 yield b"".join(pieces)
                 pieces, n = [], 0
-    except (EOFError, OSError, zlib.error):
+    except (EOFError, OSError, zlib.error, lzma.LZMAError):
         yield b"".join(pieces)
         raise
     yield b"".join(pieces)

@@ -1,4 +1,4 @@
-"""Named log formats, and which of them a file is written in.
+"""Named log formats, those of `formats.toml`, and which of them a file is written in.
 
 How a format takes lines apart is in `log_format`; where JSON lines keep what, in `json_lines`; how format
 strings are read, in `format_strings`; how timestamps are, in `timestamps`.
@@ -7,15 +7,18 @@ strings are read, in `format_strings`; how timestamps are, in `timestamps`.
 from __future__ import annotations
 
 import difflib
+import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import resources
 
 import polars as pl
 
 from enhanced_deeplog.errors import UsageError
+from enhanced_deeplog.logs.continuations import looks_continued
 from enhanced_deeplog.logs.foreign_text import printable
 from enhanced_deeplog.logs.format_strings import format_from_string
-from enhanced_deeplog.logs.json_lines import JsonFields
+from enhanced_deeplog.logs.json_lines import LOGFMT, JsonFields
 from enhanced_deeplog.logs.log_format import LineParser, LogFormat
 from enhanced_deeplog.logs.timestamps import TimestampReader
 
@@ -32,59 +35,41 @@ __all__ = [
     "printable",
 ]
 
-_TIMESTAMP = (
-    r"(?P<timestamp>[0-9]{2,4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}"
-    r"(?:[.,][0-9]{1,9})?(?: ?(?:Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2}))?)"
-)
-_SEVERITY = r"(?P<severity>(?i:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|SEVERE|CRITICAL|FATAL))"
+_STANDS_FOR = {
+    "{TIMESTAMP}": r"(?P<timestamp>[0-9]{2,4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}"
+    r"(?:[.,][0-9]{1,9})?(?: ?(?:Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2}))?)",
+    "{SEVERITY}": r"(?P<severity>(?i:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|SEVERE|CRITICAL|FATAL))",
+    "{CLOCK}": r"[0-9]{2}:[0-9]{2}:[0-9]{2}",
+}
 
-# The most specific first: where two fit a line, the earlier one says more about it.
-_NAMED = (
+
+def _from_table(name: str, entry: Mapping[str, str]) -> LogFormat:
+    pattern = entry["pattern"]
+    for short, long in _STANDS_FOR.items():
+        pattern = pattern.replace(short, long)
+    return LogFormat(name, pattern, example=entry["example"], timestamp_unit=entry.get("unit"))
+
+
+_OBJECTS = (
     LogFormat(
         "jsonl",
         json_fields=JsonFields(),
         example='{"time": "2024-03-01T08:00:00Z", "level": "info", "msg": "up"}',
     ),
     LogFormat(
-        "sequences",  # one session a line: its key, then the ids of its templates in order
-        r"^(?:(?P<session_key>[^,\t]+),[ \t]*)?(?P<body>[A-Za-z]?[0-9]+(?:[ \t]+[A-Za-z]?[0-9]+)*)[ \t]*$",
-        "blk_-1608999687919862906,5 5 22 5 11 9",
-    ),
-    LogFormat(
-        "hdfs",
-        r"^(?P<timestamp>[0-9]{6} [0-9]{6}) (?P<process>[0-9]+) (?P<severity>[A-Z]+) "
-        r"(?P<component>[^ :]+): (?P<body>.*)$",
-        "081109 203530 147 INFO dfs.DataNode$DataXceiver: Receiving block blk_1 src: /10.0.0.1:1",
-    ),
-    LogFormat(
-        "nova",  # oslo.log: with or without file, time and process; no colon behind the component
-        rf"^[ \t]*(?:(?:[^ ]+\.log[^ ]* )?{_TIMESTAMP} (?P<process>[0-9]+) )?{_SEVERITY} "
-        r"(?:(?P<component>[a-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)+) (?P<body>.*)"
-        r"|(?P<component_2>[a-z_]+) (?P<body_2>\[.*))$",
-        "INFO nova.compute.claims [req-3ea4052c-895d-4b64-9e2d-04d64c4d94ab] Claim successful",
-    ),
-    LogFormat(
-        "pipe",  # also loguru's `| module:function:line - body`
-        rf"^[ \t]*{_TIMESTAMP} *\| *{_SEVERITY} *\| *"
-        r"(?:(?P<component>[^| ]+) - |(?P<component_2>[^|]*?) *\| *)(?P<body>.*)$",
-        "2024-03-01 08:00:00,123 | INFO | orders.api | order 17 accepted",
-    ),
-    LogFormat(
-        "log4j",  # also logback, Spark, Spring Boot, ZooKeeper: thread before or behind the level
-        rf"^[ \t]*{_TIMESTAMP}[ ,]+(?:- +)?(?:\[(?P<process>[^\]]*)\] +)?\[?{_SEVERITY}\]? +"
-        r"(?:(?P<process_2>[0-9]+) +(?:-{2,3} +)?)?(?:\[(?P<process_3>[^\]]*)\] +)?(?:- +)?"
-        r"(?P<component>[^ :\[\]]+)(?: *:| +-)(?: +(?P<body>.*))?$",
-        "2015-10-18 18:01:47,978 INFO [main] org.apache.hadoop.mapreduce.v2.app.MRAppMaster: Created",
-    ),
-    LogFormat(
-        "dated",  # a time, perhaps a severity, then free text
-        rf"^[ \t]*\[?{_TIMESTAMP}\]?(?:[ \t,|-]+\[?{_SEVERITY}\]?)?[ \t:,|-]+(?P<body>.*)$",
-        "2024-03-01T08:00:00Z ERROR could not reach the store",
+        "logfmt",
+        LOGFMT,
+        json_fields=JsonFields(),
+        example='time=2024-03-01T08:00:00Z level=warn msg="order 17 is late" service=orders',
     ),
 )
-_PLAIN = LogFormat("plain", r"^(?P<body>.*)$", "anything at all")
-
-FORMATS: Mapping[str, LogFormat] = {named.name: named for named in (*_NAMED, _PLAIN)}
+_TABLE = tomllib.loads((resources.files("enhanced_deeplog.logs") / "formats.toml").read_text(encoding="utf-8"))
+# The most specific first: where two fit a line, the earlier one says more about it.
+FORMATS: Mapping[str, LogFormat] = {
+    named.name: named for named in (*_OBJECTS, *(_from_table(name, entry) for name, entry in _TABLE.items()))
+}
+_PLAIN = FORMATS["plain"]
+_NAMED = tuple(named for named in FORMATS.values() if named is not _PLAIN)
 
 
 def find_format(name: str | LogFormat, json_fields: Mapping[str, str] | None = None) -> LogFormat:
@@ -105,7 +90,7 @@ def find_format(name: str | LogFormat, json_fields: Mapping[str, str] | None = N
             f"--field is for JSON lines; the format is {printable(chosen.name)}. "
             f"Leave --field away, or name the fields in a format string: '<Date> <Time> <Level> <Content>'."
         )
-    return LogFormat("jsonl", example=chosen.example, json_fields=JsonFields.of(json_fields))
+    return replace(chosen, json_fields=JsonFields.of(json_fields))
 
 
 def _format_called(name: str) -> LogFormat:
@@ -126,6 +111,8 @@ def _format_called(name: str) -> LogFormat:
 _SURE = 0.9  # share of lines from which the most specific format is taken without looking further
 _LEAST = 0.5  # share below which a format is no format of the file: stack traces may be many, not most
 
+_LEAST_OTHERS, _LEAST_OTHERS_SHARE, _MOST_OTHERS = 5, 0.005, 3  # lines, share of all lines, formats beside the best
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -133,15 +120,17 @@ class Detection:
 
     Attributes:
         format: The format chosen.
-        fit: Share of the lines that fit it, [0, 1].
+        fit: Share of the lines that fit it, [0, 1]; those written as a continuation of others are left out.
         runner_up: The next best format that fits any line; None if there is none.
         runner_up_fit: Share of the lines that fit that one.
+        others: Formats of the lines that don't fit, if several of them do: two programs may write to one file.
     """
 
     format: LogFormat
     fit: float
     runner_up: LogFormat | None
     runner_up_fit: float
+    others: tuple[LogFormat, ...] = ()
 
 
 def detect_format(sample_lines: Iterable[str] | pl.Series) -> Detection:
@@ -156,13 +145,33 @@ def detect_format(sample_lines: Iterable[str] | pl.Series) -> Detection:
     """
     lines = pl.Series("line", sample_lines, pl.String)
     lines = lines.filter(lines.str.strip_chars(" \t\r") != "")
+    records = lines.filter(~looks_continued(lines))  # a log may have more lines of stack traces than of records
+    lines = records if len(records) else lines
     shares = {named.name: int(named.fits(lines).sum()) / max(len(lines), 1) for named in _NAMED}
     # Stable: those of which we are sure keep their order, most specific first; the others go by their share.
     ranked = sorted(shares, key=lambda name: -min(shares[name], _SURE))
     best = ranked[0]
-    if shares[best] < _LEAST:
+    others, n_unfit = _others(FORMATS[best], lines)
+    if len(lines) - n_unfit < _LEAST * max(len(lines), 1):
         return Detection(_PLAIN, 1.0, *_runner_up(best, shares))
-    return Detection(FORMATS[best], shares[best], *_runner_up(ranked[1], shares))
+    return Detection(FORMATS[best], shares[best], *_runner_up(ranked[1], shares), others)
+
+
+def _others(best: LogFormat, lines: pl.Series) -> tuple[tuple[LogFormat, ...], int]:
+    """Formats of the lines that don't fit the best one, and how many fit none of all these."""
+    found: list[LogFormat] = []
+    unfit = lines.filter(~best.fits(lines))
+    may_have_others = best.has_header or best.json_fields is not None
+    while may_have_others and len(unfit) >= _LEAST_OTHERS and len(found) < _MOST_OTHERS:
+        # A line of a dump may look like nearly anything; what begins with a time, or is a JSON object, is a record.
+        candidates = [one for one in _NAMED if one.name == "jsonl" or one.has_header]
+        fits = {one.name: one.fits(unfit) for one in candidates if one is not best and one not in found}
+        name = max(fits, key=lambda name: int(fits[name].sum()))  # the first of equals: the most specific
+        if int(fits[name].sum()) < max(_LEAST_OTHERS, _LEAST_OTHERS_SHARE * len(lines)):
+            break
+        found.append(FORMATS[name])
+        unfit = unfit.filter(~fits[name])
+    return tuple(found), len(unfit)
 
 
 def _runner_up(name: str, shares: Mapping[str, float]) -> tuple[LogFormat | None, float]:

@@ -1,4 +1,4 @@
-"""JSON lines, and where their objects keep what we need, by OpenTelemetry's names and many others.
+"""JSON lines and logfmt, and where their objects keep what we need, by OpenTelemetry's names and many others.
 
 Lines are read one by one with the `json` module: the type of a field may change from line to line.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from typing import Any
@@ -18,11 +18,31 @@ from enhanced_deeplog.errors import UsageError
 from enhanced_deeplog.logs.foreign_text import printable
 from enhanced_deeplog.logs.timestamps import check_timestamp_unit
 
-__all__ = ["NAME_COLUMNS", "JsonFields", "json_object", "split_json"]
+__all__ = [
+    "LOGFMT",
+    "NAME_COLUMNS",
+    "SYSLOG_SEVERITIES",
+    "JsonFields",
+    "json_object",
+    "logfmt_object",
+    "split_objects",
+]
 
 NAME_COLUMNS = ("component", "host", "process", "session_key", "service")  # what holds a name, in any format
 
 _OTEL_SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")  # severityNumber 1-4, 5-8, ... 21-24
+SYSLOG_SEVERITIES = ("FATAL", "FATAL", "FATAL", "ERROR", "WARN", "NOTICE", "INFO", "DEBUG")  # 0 to 7
+_NUMBERED = {  # what a number means, by the name of its field
+    "PRIORITY": dict(enumerate(SYSLOG_SEVERITIES)),  # journald
+    "level": {10: "TRACE", 20: "DEBUG", 30: "INFO", 40: "WARN", 50: "ERROR", 60: "FATAL"},  # Bunyan, pino
+    "Level": {1: "FATAL", 2: "ERROR", 3: "WARN", 4: "INFO", 5: "DEBUG"},  # Windows
+}
+_NUMBERED["winlog.level"] = _NUMBERED["Level"]
+_LETTERS = "FEWIDVT"  # MongoDB's `s`, with a number behind D
+_PAIR = r'(?:[A-Za-z_][A-Za-z0-9_.@/-]*)=(?:"(?:[^"\\]|\\.)*"|[^ "=]*)'
+LOGFMT = rf"^ *{_PAIR}(?: +{_PAIR})+ *$"  # at least two
+_PAIRS = re.compile(r'([A-Za-z_][A-Za-z0-9_.@/-]*)=("(?:[^"\\]|\\.)*"|[^ "=]*)')
+_IS_LOGFMT = re.compile(LOGFMT)
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _ANY_VALUE = ("stringValue", "intValue", "doubleValue", "boolValue")  # OpenTelemetry's boxed values
 
@@ -34,24 +54,32 @@ class JsonFields:
     A name is a key or a dotted path of keys; keys may contain dots themselves.
     """
 
-    body: tuple[str, ...] = ("body", "Body", "message", "msg", "event", "log")
+    body: tuple[str, ...] = ("body", "Body", "message", "msg", "event", "log", "MESSAGE", "Message", "short_message")
     timestamp: tuple[str, ...] = (
         "timestamp", "@timestamp", "Timestamp", "time", "ts",
         "timeUnixNano", "TimeUnixNano", "observedTimeUnixNano", "ObservedTimestamp",
+        "__REALTIME_TIMESTAMP", "t.$date", "TimeCreated", "EventTime", "asctime", "datetime", "date",
     )  # fmt: skip
     severity: tuple[str, ...] = (
         "severity", "level", "severityText", "SeverityText", "log.level", "severityNumber", "SeverityNumber",
+        "PRIORITY", "LevelDisplayName", "Level", "winlog.level", "levelname", "lvl", "s",
     )  # fmt: skip
     component: tuple[str, ...] = (
         "logger", "logger_name", "component", "name", "scope", "scope.name",
         "InstrumentationScope.name", "InstrumentationScope", "log.logger",
+        "SYSLOG_IDENTIFIER", "ProviderName", "SourceName", "c", "caller",
     )  # fmt: skip
-    host: tuple[str, ...] = ("host", "hostname", "host.name", "resource.host.name", "Resource.host.name")
-    process: tuple[str, ...] = ("pid", "process", "thread", "thread_name", "process.pid")
+    host: tuple[str, ...] = (
+        "host", "hostname", "host.name", "resource.host.name", "Resource.host.name",
+        "_HOSTNAME", "MachineName", "Computer", "Hostname",
+    )  # fmt: skip
+    process: tuple[str, ...] = (
+        "pid", "process", "thread", "thread_name", "process.pid", "_PID", "ProcessId", "ProcessID", "ctx",
+    )  # fmt: skip
     session_key: tuple[str, ...] = ("trace_id", "traceId", "TraceId", "request_id", "requestId")
     service: tuple[str, ...] = (
         "service", "service.name", "resource.service.name", "resource.attributes.service.name",
-        "Resource.service.name",
+        "Resource.service.name", "_SYSTEMD_UNIT",
     )  # fmt: skip
     timestamp_unit: str | None = None  # s, ms, us or ns, if the caller stated it
 
@@ -107,18 +135,42 @@ def json_object(line: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def split_json(lines: pl.Series, all_names: JsonFields) -> pl.DataFrame:
-    """JSON lines -> String columns of our fields and `unit`, null where absent; and `fits`, Boolean.
+def logfmt_object(line: str) -> dict[str, Any] | None:
+    """The pairs of a line of logfmt; None if it is anything else.
+
+    Example:
+        >>> logfmt_object('level=warn msg="order 17 is late"')
+        {'level': 'warn', 'msg': 'order 17 is late'}
+    """
+    if not _IS_LOGFMT.match(line):
+        return None
+    return {key: _unquoted(value) for key, value in _PAIRS.findall(line)}
+
+
+def _unquoted(value: str) -> str:
+    if not value.startswith('"'):
+        return value
+    try:
+        return str(json.loads(value, strict=False))
+    except ValueError:  # an escape that JSON doesn't know
+        return value[1:-1]
+
+
+def split_objects(
+    lines: pl.Series, all_names: JsonFields, object_of: Callable[[str], dict[str, Any] | None]
+) -> pl.DataFrame:
+    """Lines that hold objects -> String columns of our fields and `unit`, null where absent; and `fits`, Boolean.
 
     Args:
         lines: Lines, String (N,).
         all_names: Where the objects keep what.
+        object_of: The object that a line holds; None if it holds none.
     """
     columns: dict[str, list[str | None]] = {name: [] for name in (*_FIELD_NAMES, "unit")}
     fits: list[bool] = []
     shapes: dict[tuple[str, ...], JsonFields] = {}  # the same few sets of keys come again and again
     for line in lines.to_list():
-        record = json_object(line)
+        record = object_of(line)
         fits.append(record is not None)
         record = record or {}
         keys = tuple(record)
@@ -135,6 +187,7 @@ def split_json(lines: pl.Series, all_names: JsonFields) -> pl.DataFrame:
             found = _text_at(record, getattr(names, name))
             columns[name].append(found[0] if found else None)
     texts = [_string_column(name, values) for name, values in columns.items()]
+    texts.append(pl.Series("continues", [None], pl.String).new_from_index(0, len(lines)))
     return pl.DataFrame([pl.Series("fits", fits, pl.Boolean), *texts])
 
 
@@ -151,6 +204,8 @@ def _unit_in_name(name: str) -> str | None:
     """The unit that a field's name carries: timeUnixNano, ts_ms, t_us, t_ns."""
     if name.endswith("UnixNano"):
         return "ns"
+    if name == "__REALTIME_TIMESTAMP":  # journald
+        return "us"
     suffix = name.rpartition("_")[2]
     return suffix if "_" in name and suffix in ("ms", "us", "ns") else None
 
@@ -160,6 +215,12 @@ def _severity_in(record: dict[str, Any], names: JsonFields) -> str | None:
     if found is None:
         return None
     text, path = found
+    if path in _NUMBERED and text.isascii() and text.isdigit() and len(text) < 4:
+        return _NUMBERED[path].get(int(text), text)
+    if path == "s" and (len(text) > 2 or text[0] not in _LETTERS):
+        return None
+    if path == "s":
+        return text[0]
     if path.endswith("everityNumber") and text.isascii() and text.isdigit() and 1 <= int(text) <= 24:
         return _OTEL_SEVERITIES[(int(text) - 1) // 4]
     return text

@@ -9,18 +9,39 @@ line to line.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import polars as pl
 
 from enhanced_deeplog.errors import InputError
+from enhanced_deeplog.logs.continuations import looks_continued
+from enhanced_deeplog.logs.envelopes import EnvelopeReader
 from enhanced_deeplog.logs.foreign_text import extract_groups, printable
-from enhanced_deeplog.logs.json_lines import NAME_COLUMNS, JsonFields, json_object, split_json
+from enhanced_deeplog.logs.json_lines import (
+    NAME_COLUMNS,
+    SYSLOG_SEVERITIES,
+    JsonFields,
+    json_object,
+    logfmt_object,
+    split_objects,
+)
 from enhanced_deeplog.logs.timestamps import TimestampReader
 
 __all__ = ["LineParser", "LogFormat"]
 
-_TEXT_COLUMNS = ("timestamp", "unit", "severity", *NAME_COLUMNS, "body")
+_SAME_SEVERITY = {
+    "": None,
+    **dict.fromkeys(("V", "VERBOSE"), "TRACE"),
+    **dict.fromkeys(("D", ".", "DEBUG1", "DEBUG2", "DEBUG3", "DEBUG4", "DEBUG5"), "DEBUG"),
+    **dict.fromkeys(("I", "-", "LOG", "NOTE", "SYSTEM", "INFORMATION", "INFORMATIONAL"), "INFO"),
+    "*": "NOTICE",
+    **dict.fromkeys(("W", "#", "WARNING"), "WARN"),
+    **dict.fromkeys(("E", "ERR"), "ERROR"),
+    **dict.fromkeys(("F", "CRIT", "CRITICAL", "ALERT", "EMERG", "EMERGENCY", "PANIC"), "FATAL"),
+}
+_TEXT_COLUMNS = ("timestamp", "unit", "severity", *NAME_COLUMNS, "body", "continues")
 
 
 @dataclass(frozen=True)
@@ -29,12 +50,13 @@ class LogFormat:
 
     Attributes:
         name: What `--format` calls it; the format string itself for one of those.
-        pattern: Rust regex with groups `timestamp` (or `date` and `time`), `severity`, `component`, `host`,
-            `process`, `session_key`, `service`, `body`. A second place for the same field is `process_2`.
-            Empty for JSON lines.
+        pattern: Rust regex with groups `timestamp` (or `date` and `time`), `severity` (or `priority`, a syslog number),
+            `component`, `host`, `process`, `session_key`, `service`, `body` (or `request` and `status`, of HTTP). A
+            second place for the same field is `process_2`; where there is `continues`, the line goes on with the record
+            before it. Empty for JSON lines.
         example: A line in this format.
         timestamp_unit: Unit of numeric timestamps, where the format states it.
-        json_fields: Where JSON lines keep what; None for all other formats.
+        json_fields: Where JSON lines (logfmt, where there is a pattern) keep what; None for all other formats.
     """
 
     name: str
@@ -43,32 +65,38 @@ class LogFormat:
     timestamp_unit: str | None = None
     json_fields: JsonFields | None = None
 
+    @property
+    def has_header(self) -> bool:
+        """Whether each record begins with a header: then a line without one goes on with the record before it."""
+        return any(f"(?P<{name}>" in self.pattern for name in ("timestamp", "date", "time"))
+
     def fits(self, lines: pl.Series) -> pl.Series:
         """Which lines are laid out like this, Boolean (N,)."""
-        if self.json_fields is not None:
+        if self.json_fields is not None and not self.pattern:
             return pl.Series([json_object(line) is not None for line in lines.to_list()], dtype=pl.Boolean)
         return lines.str.contains(self.pattern)
 
     def split(self, lines: pl.Series) -> pl.DataFrame:
         """Take lines apart: String columns of `_TEXT_COLUMNS`, null where absent, and `fits`, Boolean."""
         if self.json_fields is not None:
-            return split_json(lines, self.json_fields)
+            return split_objects(lines, self.json_fields, logfmt_object if self.pattern else json_object)
         return _split_by_pattern(lines, self.pattern, self.timestamp_unit)
 
-    def parser(self, sample: pl.Series, source: str) -> LineParser:
+    def parser(self, sample: pl.Series, source: str, latest: datetime) -> LineParser:
         """Settle what only the lines of a source can tell, from the first of them.
 
         Args:
             sample: The first lines of the source, String (N,).
             source: Its name, for errors.
+            latest: When it was written last, UTC: for timestamps without a year.
 
         Raises:
             InputError: If numeric timestamps don't agree on a unit, or JSON objects have no known body.
         """
         parts = self.split(sample)
-        if self.json_fields is not None:
+        if self.json_fields is not None and not self.pattern:
             _check_has_body(parts, sample, source, self.json_fields.body)
-        return LineParser(self, TimestampReader.for_sample(parts["timestamp"], parts["unit"], source))
+        return LineParser(self, TimestampReader.for_sample(parts["timestamp"], parts["unit"], source, latest))
 
 
 def _check_has_body(parts: pl.DataFrame, sample: pl.Series, source: str, names: tuple[str, ...]) -> None:
@@ -95,6 +123,12 @@ def _split_by_pattern(lines: pl.Series, pattern: str, unit: str | None) -> pl.Da
         values.setdefault("timestamp", joined)
     if unit is not None:
         values["unit"] = pl.lit(unit)
+    if "priority" in values:
+        levels = dict(enumerate(SYSLOG_SEVERITIES))
+        number = values["priority"].cast(pl.Int64, strict=False) % 8
+        values["severity"] = pl.coalesce(number.replace_strict(levels, default=None), *_present(values, "severity"))
+    if "request" in values:
+        values["body"], values["severity"] = _of_request(values["request"], values["status"])
     absent = pl.lit(None, pl.String)
     return groups.select(
         pl.any_horizontal(pl.all().is_not_null()).alias("fits"),
@@ -102,19 +136,71 @@ def _split_by_pattern(lines: pl.Series, pattern: str, unit: str | None) -> pl.Da
     )
 
 
+def _present(values: Mapping[str, pl.Expr], name: str) -> list[pl.Expr]:
+    return [values[name]] if name in values else []
+
+
+def _of_request(request: pl.Expr, status: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    """Body and severity of an HTTP request: what was asked for, without its parameters, and how that went."""
+    asked = request.str.replace(r" HTTP/[0-9.]+$", "").str.replace(r"\?.*$", "")
+    kind = status.str.head(1)
+    level = kind.replace_strict({"5": "ERROR", "4": "WARN"}, default="INFO")
+    return pl.concat_str(asked, pl.lit(" "), kind, pl.lit("xx")), pl.when(status.is_not_null()).then(level)
+
+
 @dataclass(frozen=True)
 class LineParser:
-    """A format bound to one source: each of its lines is read in the same way, whatever block it is in."""
+    """A format bound to one source: each of its lines is read in the same way, whatever block it is in.
+
+    Attributes:
+        format: The format.
+        timestamps: How this source writes them.
+        others: For lines that don't fit: where programs of different kinds write to one file.
+        envelope: What is wrapped round each line; None: nothing is.
+    """
 
     format: LogFormat
     timestamps: TimestampReader
+    others: tuple[LineParser, ...] = ()
+    envelope: EnvelopeReader | None = None
+
+    @property
+    def name(self) -> str:
+        """The formats, for people."""
+        inside = ", ".join(parser.format.name for parser in (self, *self.others))
+        return f"{self.envelope.envelope.name}: {inside}" if self.envelope else inside
 
     def parse(self, lines: pl.Series) -> pl.DataFrame:
-        """Lines -> columns `fits`, `timestamp`, `severity`, those of `NAME_COLUMNS`, and `body`.
+        """Lines -> columns `fits`, `timestamp`, `severity`, those of `NAME_COLUMNS`, `body`; and what tells where a
+        record begins: `content`, the line as the program wrote it, `origin`, and `goes_on`, whether the line goes on
+        with the record before it of that origin.
 
         A line that doesn't fit, or a JSON object without a body, has its whole text as body; a line that
         doesn't fit has null everywhere else. Empty names become null.
         """
+        if self.envelope is None:
+            return self._parse_content(lines).with_columns(content=lines, origin=pl.lit(""))
+        opened = self.envelope.open(lines)
+        return self._parse_content(opened["content"]).with_columns(
+            opened["content"],
+            opened["origin"],
+            goes_on=pl.col("goes_on") | ~opened["begins"],
+            **{name: pl.coalesce(name, opened[name]) for name in ("timestamp", "host", "service")},
+        )
+
+    def _parse_content(self, lines: pl.Series) -> pl.DataFrame:
+        parsed = self._parse(lines)
+        for other in self.others:
+            unfit = (~parsed["fits"]).arg_true()
+            if not len(unfit):
+                break
+            again = other._parse(lines[unfit]).with_columns(at=unfit).filter("fits")
+            kept = parsed.with_row_index("at").join(again.select("at"), on="at", how="anti")
+            parsed = pl.concat([kept, again.select(kept.columns)]).sort("at").drop("at")
+        goes_on = ~parsed["fits"] if self.format.has_header else looks_continued(lines)
+        return parsed.with_columns(goes_on=goes_on | parsed["continues"]).drop("continues")
+
+    def _parse(self, lines: pl.Series) -> pl.DataFrame:
         parts = self.format.split(lines)
         times = self.timestamps.read(parts["timestamp"], parts["unit"])
         body = pl.col("body").fill_null(lines if self.format.json_fields else "")
@@ -124,9 +210,10 @@ class LineParser:
             _normal_severity(),
             *(pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in NAME_COLUMNS),
             pl.when("fits").then(body).otherwise(lines).alias("body"),
+            pl.col("continues").is_not_null(),
         )
 
 
 def _normal_severity() -> pl.Expr:
     upper = pl.col("severity").str.strip_chars().str.to_uppercase()
-    return upper.replace({"WARNING": "WARN", "CRITICAL": "FATAL", "": None}).alias("severity")
+    return upper.replace(_SAME_SEVERITY).alias("severity")

@@ -1,4 +1,4 @@
-"""Files, globs, gzip, zstd, standard input -> batches of log records, in bounded memory."""
+"""Files, folders, globs, gzip, zstd, xz, standard input -> batches of log records, in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from enhanced_deeplog.errors import UsageError
 from enhanced_deeplog.logs.byte_streams import lines_of_list
 from enhanced_deeplog.logs.foreign_text import printable, storable
 from enhanced_deeplog.logs.formats import LogFormat, find_format
-from enhanced_deeplog.logs.inputs import Input, expand_path, input_at
+from enhanced_deeplog.logs.inputs import Input, expand_path, input_at, service_of
 from enhanced_deeplog.logs.session_keys import SessionKey, session_key_of
 from enhanced_deeplog.logs.sources import (
     BATCH_RECORDS,
@@ -54,7 +54,7 @@ class LogRecords:
 
     def __init__(self, inputs: Iterable[Input], options: ReadOptions, *, most_records: int = sys.maxsize) -> None:
         self._inputs, self._options, self._most_records = tuple(inputs), options, most_records
-        self._sources = [Source(one.name, one.path) for one in self._inputs]
+        self._sources = [Source(one.name, one.path, one.service) for one in self._inputs]
 
     @classmethod
     def from_lines(
@@ -98,6 +98,10 @@ class LogRecords:
         """The session key asked for; None if the key is that of the format, or has yet to be found."""
         return self._options.session_key
 
+    def apart(self) -> list[LogRecords]:
+        """Each source by itself."""
+        return [LogRecords([one], self._options, most_records=self._most_records) for one in self._inputs]
+
     def with_session_key(self, session_key: str | SessionKey | None) -> LogRecords:
         """The same records under another session key; `sources` of both tell what either of them read."""
         key = None if session_key is None else session_key_of(session_key)
@@ -119,7 +123,7 @@ class LogRecords:
     def __iter__(self) -> Iterator[pl.DataFrame]:
         left = self._most_records
         for i, one in enumerate(self._inputs):
-            self._sources[i] = Source(one.name, one.path)
+            self._sources[i] = Source(one.name, one.path, one.service)
             for batch in read_source(one, self._sources[i], self._options):
                 yield batch if len(batch) <= left else batch.head(left)
                 left -= len(batch)
@@ -168,8 +172,12 @@ def read_records(
         until=until,
         batch_size=batch_size,
     )
-    found = sorted({path for given in paths for path in expand_path(str(given))})
-    return LogRecords((input_at(path, source_name) for path in found), options)
+    found: dict[str, str] = {}
+    for given in map(str, paths):
+        in_folder = given != "-" and Path(given).is_dir()
+        for path in expand_path(given):
+            found[path] = service_of(path) if in_folder else found.get(path, "")
+    return LogRecords((input_at(path, source_name, found[path]) for path in sorted(found)), options)
 
 
 def records_from(rows: Iterable[Mapping[str, Any]], **options: Any) -> LogRecords:

@@ -270,7 +270,8 @@ def sessions_of(
     limit = limits.get(clock.unit)
     cut = _cut(_streams(records, rules, clock), rules, limit)
     # Every column is brought into the order of the sessions at once, texts among them: once is enough.
-    return _collect(records[cut["order"]].hstack(cut.drop("order", "clock", "ends_session")), rules, limit, clock)
+    ordered = records[cut["order"]].with_columns(cut.drop("order", "clock", "ends_session").get_columns())
+    return _collect(ordered, rules, limit, clock)
 
 
 def check_has_time(rules: SessionRules, unit: Literal["ns", "records"]) -> None:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
 from enhanced_deeplog.errors import InputError
 from enhanced_deeplog.logs.byte_streams import TextLines
+from enhanced_deeplog.logs.continuations import MAX_JOINED_LINES, join_continuations, looks_continued
+from enhanced_deeplog.logs.envelopes import find_envelope
 from enhanced_deeplog.logs.foreign_text import printable
 from enhanced_deeplog.logs.formats import Detection, LineParser, LogFormat, detect_format
 from enhanced_deeplog.logs.in_order import in_order
@@ -45,6 +47,7 @@ RECORD_SCHEMA: dict[str, pl.DataType] = {
 
 _BLOCK_BYTES = 8 << 20  # some 60,000 HDFS lines
 _SAMPLE_LINES, _SAMPLE_BYTES = 10_000, 4 << 20  # what decides the format of a source
+_LEAST_FIT = 0.5  # share of the lines that a format which was given must fit
 _N_EXAMPLES = 3  # of lines that don't fit
 
 
@@ -55,13 +58,16 @@ class Source:
     Attributes:
         name: What `source` says in its records.
         path: Where it was read from.
+        service: What its records belong to if they don't say; "" if that is unknown, too.
         format: Name of its format; empty until the first lines have been read.
         detection: How the format was found; None if it was given.
         n_lines: Lines, empty ones included.
-        n_records: Records; one for each line that isn't empty, in `sequences` one for each event.
+        n_records: Records; one for each line that isn't empty and goes on with none, in `sequences` one for each event.
         n_empty_lines: Lines of nothing but blanks; they make no record.
-        n_unfit_lines: Lines that don't fit the format, such as stack traces; their whole text is the body.
-        unfit_examples: The first of them: line number and text, cut and made printable.
+        n_joined_lines: Lines that go on with the record before them, such as stack traces.
+        n_unfit_lines: Lines that don't fit the format and go on with nothing; their whole text is the body.
+        unfit_examples: The first lines that neither fit nor look like a continuation: line number and text, cut and
+            made printable.
         n_invalid_utf8: Lines with bytes that are no UTF-8; those became U+FFFD.
         n_overlong: Lines cut to `MAX_LINE_BYTES`.
         n_without_timestamp: Records of lines that fit, yet have no timestamp that can be read.
@@ -71,11 +77,13 @@ class Source:
 
     name: str
     path: str
+    service: str = ""
     format: str = ""
     detection: Detection | None = None
     n_lines: int = 0
     n_records: int = 0
     n_empty_lines: int = 0
+    n_joined_lines: int = 0
     n_unfit_lines: int = 0
     unfit_examples: list[tuple[int, str]] = field(default_factory=list)
     n_invalid_utf8: int = 0
@@ -112,9 +120,9 @@ def read_source(one: Input, source: Source, options: ReadOptions) -> Iterator[pl
             and is to be cut by time.
     """
     sample, batches = _peek(one.lines(options.block_bytes, options.max_line_bytes))
-    parser = _parser_of(sample, source, options)
+    parser = _parser_of(sample, source, options, one.latest)
     last_time: Any = None  # of the records so far: what a record without a timestamp is filtered by
-    parts = _parts(batches, parser.format, options.batch_size)
+    parts = _whole_records(_parts(batches, parser.format, options.batch_size), parser)
     for parsed in in_order(lambda lines: _parsed(lines, parser, source, options), parts):
         _count(parsed, source)
         records = parsed.records
@@ -142,13 +150,25 @@ def _peek(batches: Iterator[TextLines]) -> tuple[pl.Series, Iterator[TextLines]]
     return texts.filter(n_before < _SAMPLE_BYTES), itertools.chain(taken, batches)
 
 
-def _parser_of(sample: pl.Series, source: Source, options: ReadOptions) -> LineParser:
-    log_format = options.format
+def _parser_of(sample: pl.Series, source: Source, options: ReadOptions, latest: datetime | None) -> LineParser:
+    log_format, others = options.format, tuple[LogFormat, ...]()
+    latest = latest or datetime.now(UTC).replace(tzinfo=None)
+    found = None
+    if log_format is None or int(log_format.fits(sample).sum()) < _LEAST_FIT * len(sample):
+        found = find_envelope(sample)
+    envelope = found.reader(sample, source.path, latest) if found else None
+    if envelope is not None:
+        sample = envelope.open(sample)["content"]
     if log_format is None:
         source.detection = detect_format(sample)
-        log_format = source.detection.format
-    source.format = log_format.name
-    return log_format.parser(sample, source.path)
+        log_format, others = source.detection.format, source.detection.others
+    parser = replace(
+        log_format.parser(sample, source.path, latest),
+        others=tuple(other.parser(sample, source.path, latest) for other in others),
+        envelope=envelope,
+    )
+    source.format = parser.name
+    return parser
 
 
 def _slices(lines: pl.DataFrame, log_format: LogFormat, batch_size: int) -> Iterator[pl.DataFrame]:
@@ -171,6 +191,20 @@ class _Lines:
     n_invalid_utf8: int
     n_overlong: int
 
+    def of(self, frame: pl.DataFrame) -> _Lines:
+        """Some of these lines, without what was met."""
+        return _Lines(frame, 0, 0, 0, 0)
+
+    def followed_by(self, other: _Lines) -> _Lines:
+        """These lines, then the others; what was met on the way to either."""
+        return _Lines(
+            pl.concat([self.frame, other.frame]),
+            self.n_lines + other.n_lines,
+            self.n_empty + other.n_empty,
+            self.n_invalid_utf8 + other.n_invalid_utf8,
+            self.n_overlong + other.n_overlong,
+        )
+
 
 def _parts(batches: Iterator[TextLines], log_format: LogFormat, batch_size: int) -> Iterator[_Lines]:
     for lines in batches:
@@ -183,12 +217,45 @@ def _parts(batches: Iterator[TextLines], log_format: LogFormat, batch_size: int)
             yield _Lines(kept, *met)  # all of them are empty
 
 
+def _whole_records(parts: Iterator[_Lines], parser: LineParser) -> Iterator[_Lines]:
+    """Move lines that go on with the last record of a part to that part, so that parts can be parsed side by side."""
+    if parser.format.name == "sequences":
+        yield from parts
+        return
+    before: _Lines | None = None
+    n_following = 0  # lines in a row at the end of it that go on with its last record
+    for part in parts:
+        if before is None or before.frame.is_empty() or n_following > MAX_JOINED_LINES:
+            n_moved = 0
+        else:
+            n_moved = _n_going_on(before.frame["text"].tail(1), part.frame["text"], parser)
+        if before is None:
+            before = part
+        elif n_moved == len(part.frame):
+            before, n_following = before.followed_by(part), n_following + n_moved
+        else:
+            yield before.followed_by(part.of(part.frame.head(n_moved)))
+            before, n_following = replace(part, frame=part.frame.slice(n_moved)), 0
+    if before is not None:
+        yield before
+
+
+def _n_going_on(last: pl.Series, texts: pl.Series, parser: LineParser) -> int:
+    """How many of the first lines go on with the record of the last line before them."""
+    for n in (1, MAX_JOINED_LINES):  # mostly the first doesn't
+        goes_on = parser.parse(pl.concat([last, texts.head(n)]))["goes_on"][1:].to_numpy()
+        if not goes_on.all():
+            return int(goes_on.argmin())
+    return len(goes_on)
+
+
 @dataclass(frozen=True)
 class _Parsed:
     """Records of some lines, and what is to be counted of them."""
 
     lines: _Lines
     records: pl.DataFrame
+    n_joined: int
     n_unfit: int
     unfit_examples: list[tuple[int, str]]
     n_without_timestamp: int
@@ -197,12 +264,17 @@ class _Parsed:
 def _parsed(lines: _Lines, parser: LineParser, source: Source, options: ReadOptions) -> _Parsed:
     """Lines -> records, columns of `RECORD_SCHEMA`; changes nothing in `source`."""
     records = lines.frame.hstack(parser.parse(lines.frame["text"]))
+    n_joined, examples = 0, list[tuple[int, str]]()
+    if not records["fits"].all():
+        odd = records.filter(~pl.col("fits") & (pl.col("content") != "") & ~looks_continued(records["content"]))
+        examples = list(odd.select("line", "text").head(_N_EXAMPLES).iter_rows())
+    if parser.format.name != "sequences":
+        records, n_joined = join_continuations(records)
     n_unfit = len(records) - int(records["fits"].sum())
-    unfit = records.filter(~pl.col("fits")).head(_N_EXAMPLES) if n_unfit else records.clear()
     n_without_timestamp = records["timestamp"].null_count() - n_unfit
     records = records.with_columns(
         source=pl.lit(source.name),
-        service=pl.col("service").fill_null(options.service or ""),
+        service=pl.col("service").fill_null(options.service or source.service),
         ends_session=pl.lit(False),
         template=pl.lit(None, pl.String),
     )
@@ -211,7 +283,7 @@ def _parsed(lines: _Lines, parser: LineParser, source: Source, options: ReadOpti
     if parser.format.name == "sequences":
         records = _one_record_an_event(records)
     records = records.select(pl.col(name).cast(dtype) for name, dtype in RECORD_SCHEMA.items())
-    return _Parsed(lines, records, n_unfit, list(unfit.select("line", "text").iter_rows()), n_without_timestamp)
+    return _Parsed(lines, records, n_joined, n_unfit, examples, n_without_timestamp)
 
 
 def _count(parsed: _Parsed, source: Source) -> None:
@@ -219,6 +291,7 @@ def _count(parsed: _Parsed, source: Source) -> None:
     source.n_empty_lines += parsed.lines.n_empty
     source.n_invalid_utf8 += parsed.lines.n_invalid_utf8
     source.n_overlong += parsed.lines.n_overlong
+    source.n_joined_lines += parsed.n_joined
     source.n_unfit_lines += parsed.n_unfit
     source.n_without_timestamp += parsed.n_without_timestamp
     records = parsed.records
@@ -256,14 +329,15 @@ def _within(records: pl.DataFrame, last_time: Any, source: Source, options: Read
 def _check_fit(source: Source, options: ReadOptions, sample: pl.Series) -> None:
     """Refuse a format that was given and fits less than half of the lines."""
     n_lines = source.n_lines - source.n_empty_lines
-    if options.format is None or source.n_unfit_lines * 2 <= n_lines:
+    n_unfit = source.n_unfit_lines + source.n_joined_lines
+    if options.format is None or n_unfit * 2 <= n_lines:
         return
     found = detect_format(sample).format.name
     hint = f"It looks like {found}: leave the format away" if found != "plain" else "Try --format plain"
-    line, text = source.unfit_examples[0]
+    line, text = source.unfit_examples[0] if source.unfit_examples else (1, printable(sample[0]))
     raise InputError(
         f"{printable(source.path, 1000)}, line {line}: expected the format {printable(source.format)}; "
-        f"{source.n_unfit_lines:,} of {n_lines:,} lines don't fit it, the first is: {text}\n{hint}."
+        f"{n_unfit:,} of {n_lines:,} lines don't fit it, the first is: {text}\n{hint}."
     )
 
 

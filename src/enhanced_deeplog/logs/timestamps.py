@@ -1,12 +1,14 @@
 """How points in time are written in a log, and which way one source writes them.
 
-Known are eight styles of text, with or without a fraction and a zone, and numbers since 1970 in s, ms, us or
-ns. Both are decided once for a source, from its first lines, and don't change from line to line.
+Known are twelve styles of text, with or without a fraction and a zone, three of them without a year, and
+numbers since 1970 in s, ms, us or ns. Both are decided once for a source, from its first lines, and don't
+change from line to line.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -21,21 +23,45 @@ _UTC_NS = pl.Datetime("ns")
 
 @dataclass(frozen=True)
 class TimestampStyle:
-    """One way of writing a point in time: a part of fixed width, then perhaps a fraction and a zone."""
+    """One way of writing a point in time: a part of fixed width, then perhaps a fraction and a zone.
+
+    Attributes:
+        strptime: The part of fixed width.
+        width: So many characters.
+        rewrite: A Rust regex and what it is replaced by, before all else: what makes the width fixed.
+    """
 
     strptime: str
-    width: int  # characters that `strptime` covers
+    width: int
+    rewrite: tuple[str, str] | None = None
 
-    def read(self, texts: pl.Series) -> pl.Series:
-        """Texts -> Datetime("ns") in UTC; null where written otherwise. A missing zone means UTC."""
+    def read(self, texts: pl.Series, latest: datetime) -> pl.Series:
+        """Texts -> Datetime("ns") in UTC; null where written otherwise. A missing zone means UTC.
+
+        Args:
+            texts: Timestamps as written, String (N,).
+            latest: Where the year is missing, it is the last one that gives no time more than two days after this.
+        """
+        if self.rewrite is not None:
+            texts = texts.str.replace(*self.rewrite)
         base, rest = texts.str.slice(0, self.width), texts.str.slice(self.width)
         if "%b" not in self.strptime:  # names of days and months have a T of their own
             base = base.str.replace("T", " ", literal=True)
-        # Parsed in microseconds first: year 9999 would overflow nanoseconds, and becomes null instead.
-        times = base.str.to_datetime(self.strptime, time_unit="us", strict=False).cast(_UTC_NS, strict=False)
+        times = self._times(base) if "%y" in self.strptime.lower() else self._times_of_last_year(base, latest)
         if (rest.str.len_bytes().max() or 0) == 0:
             return times
         return _with_fraction_and_zone(times, rest)
+
+    def _times(self, texts: pl.Series, year: str = "") -> pl.Series:
+        # Parsed in microseconds first: year 9999 would overflow nanoseconds, and becomes null instead.
+        style = f"%Y {self.strptime}" if year else self.strptime
+        return (year + texts).str.to_datetime(style, time_unit="us", strict=False).cast(_UTC_NS, strict=False)
+
+    def _times_of_last_year(self, texts: pl.Series, latest: datetime) -> pl.Series:
+        last = pl.lit(latest + timedelta(days=2), _UTC_NS)
+        years = [self._times(texts, f"{latest.year + n:04} ").rename(str(n)) for n in (1, 0, -1, -2, -3, -4)]
+        known = pl.DataFrame(years)  # 29 February is not in every year
+        return known.select(pl.coalesce(pl.when(pl.col(year) <= last).then(year) for year in known.columns)).to_series()
 
 
 _FRACTION_AND_ZONE = (
@@ -66,8 +92,14 @@ _STYLES = (
     TimestampStyle("%Y/%m/%d %H:%M:%S", 19),
     TimestampStyle("%y-%m-%d %H:%M:%S", 17),
     TimestampStyle("%Y-%m-%d-%H.%M.%S", 19),  # Blue Gene/L
-    TimestampStyle("%a %b %d %H:%M:%S %Y", 24),  # Apache error log
+    TimestampStyle(  # Apache error log; its fraction stands before the year
+        "%a %b %d %H:%M:%S %Y", 24, (r"^(.{16}[0-9:]{3})(\.[0-9]+) ([0-9]{4})$", "${1} ${3}${2}")
+    ),
     TimestampStyle("%d/%b/%Y:%H:%M:%S", 20),  # Apache access log
+    TimestampStyle("%d %b %Y %H:%M:%S", 20),  # Redis
+    TimestampStyle("%b %d %H:%M:%S", 15, (r"^([A-Z][a-z]{2}) +([0-9]) ", "${1} 0${2} ")),  # syslog
+    TimestampStyle("%m%d %H:%M:%S", 13),  # klog
+    TimestampStyle("%m-%d %H:%M:%S", 14),  # logcat
 )
 
 # From 1973 on the magnitudes of the units don't overlap. Smaller numbers are no date that a log would have.
@@ -110,34 +142,37 @@ class TimestampReader:
     Attributes:
         style: How texts are written; None if none of the known ways was seen.
         unit: Unit of numbers that don't state one: s, ms, us or ns; None if there were none.
+        latest: When the source was written last, UTC: what tells the year where it is not written.
     """
 
     style: TimestampStyle | None
     unit: str | None
+    latest: datetime
 
     @classmethod
-    def for_sample(cls, texts: pl.Series, stated: pl.Series, source: str) -> TimestampReader:
+    def for_sample(cls, texts: pl.Series, stated: pl.Series, source: str, latest: datetime) -> TimestampReader:
         """Decide from a sample: the style that reads the most texts, the unit that all numbers agree on.
 
         Args:
             texts: Timestamps as written, String (N,), null where a line has none.
             stated: Unit that each one carries, String (N,), null where it carries none.
             source: Name of the source, for the error.
+            latest: When it was written last, UTC.
 
         Raises:
             InputError: If numbers without a unit have magnitudes of more than one unit.
         """
         texts = texts.str.strip_chars()
-        n_read = [style.read(texts).is_not_null().sum() for style in _STYLES]
+        n_read = [style.read(texts, latest).is_not_null().sum() for style in _STYLES]
         style = _STYLES[n_read.index(max(n_read))] if max(n_read) else None
-        return cls(style, _agreed_unit(texts, stated, source))
+        return cls(style, _agreed_unit(texts, stated, source), latest)
 
     def read(self, texts: pl.Series, stated: pl.Series) -> pl.Series:
         """Timestamps as written -> Datetime("ns") in UTC (N,); null where one can't be read."""
         texts = texts.str.strip_chars()
         if self.style is None and self.unit is None and stated.null_count() == len(stated):
             return pl.Series("timestamp", [None], _UTC_NS).new_from_index(0, len(texts))
-        times = texts.clear(len(texts)).cast(_UTC_NS) if self.style is None else self.style.read(texts)
+        times = texts.clear(len(texts)).cast(_UTC_NS) if self.style is None else self.style.read(texts, self.latest)
         if self.unit is not None or stated.null_count() < len(stated):
             numbers = _epoch_times(texts, stated, self.unit)
             times = times.to_frame("t").select(pl.coalesce("t", numbers))["t"]

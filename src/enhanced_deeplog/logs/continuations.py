@@ -1,0 +1,94 @@
+"""Records over several lines: a stack trace, a statement, a dump belong to the record before them.
+
+Where a format has a header, a line without one goes on with what came before. Where it has none (plain lines, JSON
+lines), only what is written as a continuation does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import polars as pl
+
+__all__ = ["MAX_JOINED_LINES", "join_continuations", "looks_continued"]
+
+MAX_JOINED_LINES = 5_000  # of one record; what comes after them is a record of its own
+MAX_JOINED_CHARACTERS = 1 << 20  # what is longer is cut to this
+_CONTINUED = r"^(?:[ \t]+[^ \t]|Caused by: |Suppressed: |\.\.\. [0-9]+ more)"
+_EXCEPTION = re.compile(
+    r"^(?:Caused by: |Exception in thread \"[^\"]*\" |Uncaught )?"
+    r"((?:[A-Za-z_$][\w$]*\.)*[A-Z][\w$]*(?:Error|Exception|Throwable|Interrupt|Exit|Warning|Failure))\b"
+)
+_FRAMES = (  # of the JVM and of Node.js; of Python; of Go
+    re.compile(r"^\s+at (?:async )?((?:new )?[\w.$<>/]+)"),
+    re.compile(r"^\s+File \"[^\"]*?([^\"/\\]+)\", line [0-9]+, in (\S+)"),
+    re.compile(r"^([\w./*()]+\.[\w*().]+)\(.*\)$"),
+)
+_N_FRAMES = 2
+
+
+def looks_continued(texts: pl.Series) -> pl.Series:
+    """Which lines are written as a continuation: indented, or a further cause; or the last line of a traceback, behind
+    an indented one. Boolean (N,).
+
+    Example:
+        >>> looks_continued(pl.Series(["Traceback:", '  File "a.py", line 1, in f', "ValueError: x", "up"])).to_list()
+        [False, True, True, False]
+    """
+    indented = texts.str.contains(_CONTINUED)
+    ends_traceback = texts.str.contains(r"^[A-Za-z_][A-Za-z0-9_.]*(?:Error|Exception|Interrupt|Exit)(?::|$)")
+    return indented | (ends_traceback & indented.shift(1, fill_value=False))
+
+
+def join_continuations(records: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Lines that go on with a record become part of it.
+
+    Args:
+        records: Parsed lines in their order: `text`; `content`, the same without what is wrapped round it; `body`;
+            `origin` and `goes_on`: whether a line goes on with the record before it of that origin; and others.
+
+    Returns:
+        records: Their text is that of all their lines. A body tells of the further lines only what they have in common
+            with others of their kind: the exception and where it was raised.
+        n_joined: Lines that are no record of their own any more.
+    """
+    if not records["goes_on"].any():
+        return records, 0
+    in_group = ("origin", "group")
+    grouped = records.with_columns(group=(~pl.col("goes_on")).cum_sum().over("origin")).with_columns(
+        joined=(pl.col("group") > 0) & pl.col("goes_on") & (pl.int_range(pl.len()).over(in_group) <= MAX_JOINED_LINES)
+    )
+    further = grouped.filter("joined").group_by(in_group, maintain_order=True).agg(further="text", said="content")
+    heads = grouped.filter(~pl.col("joined")).with_columns(
+        group=pl.when("goes_on").then(None).otherwise("group")  # what has no record before it goes on with none
+    )
+    lines = pl.col("further").fill_null(pl.lit([], pl.List(pl.String)))
+    joined = heads.join(further, on=in_group, how="left", maintain_order="left").with_columns(
+        text=pl.concat_list("text", lines).list.join("\n").str.head(MAX_JOINED_CHARACTERS),
+        body=pl.concat_str("body", pl.col("said").map_elements(_in_short, pl.String), ignore_nulls=True),
+    )
+    return joined.drop("group", "joined", "further", "said"), int(grouped["joined"].sum())
+
+
+def _in_short(further: Sequence[str]) -> str:
+    """The exceptions of a stack trace and its top frames, without what differs from one to the next; else nothing.
+
+    Example:
+        >>> _in_short(["java.io.IOException: lost dn7", "\\tat dfs.Client.read(Client.java:11)"])
+        ' java.io.IOException at dfs.Client.read'
+        >>> _in_short(["  a = 1"])
+        ''
+    """
+    exceptions = dict.fromkeys(found[1] for line in further if (found := _EXCEPTION.match(line)))
+    frames = [frame for line in further if (frame := _frame(line))]
+    if any(line.startswith("  File ") for line in further):
+        frames.reverse()  # Python's most recent call is the last
+    return "".join([*(f" {name}" for name in exceptions), *(f" at {frame}" for frame in frames[:_N_FRAMES])])
+
+
+def _frame(line: str) -> str | None:
+    for pattern in _FRAMES:
+        if found := pattern.match(line):
+            return ":".join(found.groups())
+    return None
