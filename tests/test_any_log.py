@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from enhanced_deeplog import read_records
 from enhanced_deeplog.logs.envelopes import ENVELOPES, find_envelope
+from enhanced_deeplog.logs.formats import FORMATS
 from enhanced_deeplog.logs.records import Source
 
 START = datetime(2024, 3, 1, 8)
@@ -169,7 +171,6 @@ def test_a_year_that_is_not_written_is_that_before_the_file_was(tmp_path: Path) 
     path.write_text(
         "Dec 31 23:59:58 web-1 cron[7]: up\nJan  1 00:00:01 web-1 cron[7]: down\nFeb 29 00:00:00 web-1 cron: leap\n"
     )
-    import os
 
     written = datetime(2024, 3, 1).timestamp()
     os.utime(path, (written, written))
@@ -205,3 +206,9 @@ def test_levels_are_read_by_any_of_their_names(tmp_path: Path, line: str, severi
     frame, _ = read(tmp_path, [line] * 3)
     assert frame.select("severity", "body").row(0) == (severity, body)
     assert frame["timestamp"].null_count() == 0
+
+
+def test_every_format_and_envelope_is_in_the_documentation() -> None:
+    documentation = (Path(__file__).parents[1] / "docs" / "formats.md").read_text(encoding="utf-8")
+    for name in [*FORMATS, *(envelope.name for envelope in ENVELOPES)]:
+        assert f"| `{name}` |" in documentation
