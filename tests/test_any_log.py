@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,9 +12,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from enhanced_deeplog import read_records
+from enhanced_deeplog import LogRecords, read_records
+from enhanced_deeplog.errors import InputError
 from enhanced_deeplog.logs.envelopes import ENVELOPES, find_envelope
 from enhanced_deeplog.logs.formats import FORMATS
+from enhanced_deeplog.logs.inputs import service_of
 from enhanced_deeplog.logs.records import Source
 
 START = datetime(2024, 3, 1, 8)
@@ -212,3 +215,104 @@ def test_every_format_and_envelope_is_in_the_documentation() -> None:
     documentation = (Path(__file__).parents[1] / "docs" / "formats.md").read_text(encoding="utf-8")
     for name in [*FORMATS, *(envelope.name for envelope in ENVELOPES)]:
         assert f"| `{name}` |" in documentation
+
+
+JAVA_LINES = [java(i)[0] for i in range(8, 19)] * 10
+
+
+@pytest.mark.parametrize(
+    ("line", "severity", "body"),
+    [
+        ("2024-03-01 09:00:00,123 ERROR Disk failure imminent on sda", "ERROR", "Disk failure imminent on sda"),
+        ("FATAL: out of disk", "FATAL", "out of disk"),
+        ('{"level": "fatal", "msg": "db down"}', None, '{"level": "fatal", "msg": "db down"}'),
+        ("Mar  1 09:00:00 web-1 kernel panic", None, "Mar  1 09:00:00 web-1 kernel panic"),
+    ],
+)
+def test_what_begins_with_a_time_or_a_level_is_a_record_of_its_own(
+    tmp_path: Path, line: str, severity: str | None, body: str
+) -> None:
+    frame, _ = read(tmp_path, [*JAVA_LINES, line, *JAVA_LINES])
+    assert frame.select("severity", "body").row(len(JAVA_LINES)) == (severity, body)
+
+
+def test_a_line_without_end_that_looks_like_a_frame_takes_no_time(tmp_path: Path) -> None:
+    frame, source = read(tmp_path, [*JAVA_LINES, "(." * 50_000 + "x", "a." * 50_000])
+    assert (len(frame), source.n_joined_lines) == (len(JAVA_LINES), 2)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [f'{{"a": 1, "b": {i}}}' for i in range(6)],
+        [f'{{"msg": "x", "ts": {ts}}}' for ts in (1709280000, 1709280000000) * 3],
+    ],
+)
+def test_some_odd_objects_make_no_log_unreadable(tmp_path: Path, lines: list[str]) -> None:
+    syslog = [f"Mar  1 08:00:{i:02} web-1 app[1]: ok {i}" for i in range(50)]
+    frame, source = read(tmp_path, [*syslog, *lines])
+    assert (len(frame), source.format) == (56, "syslog")
+
+
+@pytest.mark.parametrize(
+    ("format_name", "lines"),
+    [
+        ("plain", ["Head", "  a", "  b", "  c"]),
+        ("log4j", [JAVA_LINES[0], *TRACE]),
+        ("log4j", [JAVA_LINES[0], "a statement", "  over", "  many", "  lines"]),
+    ],
+)
+def test_a_format_that_is_right_is_not_refused_for_its_further_lines(format_name: str, lines: list[str]) -> None:
+    records = read_records_from(lines * 5, format_name)
+    assert len(pl.concat(list(records))) == 5
+
+
+def read_records_from(lines: list[str], format_name: str | None = None) -> LogRecords:
+    return LogRecords.from_lines(lines, format=format_name)
+
+
+@pytest.mark.parametrize(
+    ("line", "format_name", "severity", "body"),
+    [
+        ("[2024-03-01 08:00:00] Information about 0", "dated", None, "Information about 0"),
+        ("[2024-03-01 08:00:00] errors found: 0", "dated", None, "errors found: 0"),
+        ("2024-03-01 08:00:00 error-free run", "dated", None, "error-free run"),
+        ("2024-03-01 08:00:00 - ERROR - lost", "dated", "ERROR", "lost"),
+        ("INFO: https://x.org/a up", "level_first", "INFO", "https://x.org/a up"),
+        ("ERROR: connection: lost", "level_first", "ERROR", "connection: lost"),
+        ("INFO | order accepted", "plain", None, "INFO | order accepted"),
+        ("[worker/4] ERROR failed", "plain", None, "[worker/4] ERROR failed"),
+        ("ERROR config.yaml not found", "plain", None, "ERROR config.yaml not found"),
+        ('{"short_message": "lost", "level": 3}', "jsonl", "ERROR", "lost"),
+    ],
+)
+def test_no_format_takes_what_is_not_its_own(line: str, format_name: str, severity: str | None, body: str) -> None:
+    records = read_records_from([line] * 9)
+    frame = pl.concat(list(records))
+    assert records.sources[0].format == format_name
+    assert frame.select("severity", "body").row(0) == (severity, body)
+
+
+def test_a_compressed_log_that_can_not_be_read_is_not_left_out_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.log").write_text("up\n")
+    (tmp_path / "b.log.zst").write_bytes(b"\x28\xb5\x2f\xfd rest")
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(InputError, match="zstandard is not installed"):
+        list(read_records(tmp_path))
+
+
+def test_a_file_from_the_future_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "syslog"
+    path.write_text("Mar  1 08:00:00 web-1 app: up\n" * 3)
+    os.utime(path, (2e11, 2e11))
+    assert pl.concat(list(read_records(path)))["timestamp"].null_count() == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "service"),
+    [("node1.log", "node1"), ("s3.log", "s3"), ("app-2.log.1", "app"), ("x/0.log", "x"), ("a_20240301.log", "a")],
+)
+def test_the_name_of_a_file_is_that_of_its_service(path: str, service: str) -> None:
+    assert service_of(path) == service

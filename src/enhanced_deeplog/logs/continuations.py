@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
-__all__ = ["MAX_JOINED_LINES", "join_continuations", "looks_continued"]
+__all__ = ["MAX_JOINED_BYTES", "MAX_JOINED_LINES", "is_record", "join_continuations", "looks_continued"]
 
 MAX_JOINED_LINES = 5_000  # of one record; what comes after them is a record of its own
-MAX_JOINED_CHARACTERS = 1 << 20  # what is longer is cut to this
+MAX_JOINED_BYTES = 1 << 20  # lines beyond are counted, and left out of its text
 _CONTINUED = r"^(?:[ \t]+[^ \t]|Caused by: |Suppressed: |\.\.\. [0-9]+ more)"
 _EXCEPTION = re.compile(
     r"^(?:Caused by: |Exception in thread \"[^\"]*\" |Uncaught )?"
@@ -23,9 +23,14 @@ _EXCEPTION = re.compile(
 _FRAMES = (  # of the JVM and of Node.js; of Python; of Go
     re.compile(r"^\s+at (?:async )?((?:new )?[\w.$<>/]+)"),
     re.compile(r"^\s+File \"[^\"]*?([^\"/\\]+)\", line [0-9]+, in (\S+)"),
-    re.compile(r"^([\w./*()]+\.[\w*().]+)\(.*\)$"),
+    re.compile(r"^([\w./]+(?:\(\*\w+\)\.\w+)?)\("),
 )
 _N_FRAMES = 2
+_LOOKED_AT = 300  # characters of a line that is searched for them: Python's engine takes more than linear time
+_OWN = (  # begins with a time, a level, or an object: whatever format that is, it is a record of its own
+    r"^[ \t]*(?:\[?[0-9]{2,4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9]{2}:|[A-Z][a-z]{2} +[0-9]{1,2} [0-9]{2}:[0-9]{2}:"
+    r"|\[?(?:DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|SEVERE|CRITICAL|FATAL|PANIC)(?:\]|:|,? |$)|\{\")"
+)
 
 
 def looks_continued(texts: pl.Series) -> pl.Series:
@@ -39,6 +44,11 @@ def looks_continued(texts: pl.Series) -> pl.Series:
     indented = texts.str.contains(_CONTINUED)
     ends_traceback = texts.str.contains(r"^[A-Za-z_][A-Za-z0-9_.]*(?:Error|Exception|Interrupt|Exit)(?::|$)")
     return indented | (ends_traceback & indented.shift(1, fill_value=False))
+
+
+def is_record(texts: pl.Series) -> pl.Series:
+    """Which lines are a record of their own even where they fit no format that is known, Boolean (N,)."""
+    return texts.str.contains(_OWN)
 
 
 def join_continuations(records: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -59,13 +69,15 @@ def join_continuations(records: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     grouped = records.with_columns(group=(~pl.col("goes_on")).cum_sum().over("origin")).with_columns(
         joined=(pl.col("group") > 0) & pl.col("goes_on") & (pl.int_range(pl.len()).over(in_group) <= MAX_JOINED_LINES)
     )
-    further = grouped.filter("joined").group_by(in_group, maintain_order=True).agg(further="text", said="content")
+    n_bytes = pl.col("text").str.len_bytes().cast(pl.Int64).cum_sum().over(in_group)
+    kept = grouped.with_columns(n_bytes=n_bytes).filter(pl.col("joined") & (pl.col("n_bytes") <= MAX_JOINED_BYTES))
+    further = kept.group_by(in_group, maintain_order=True).agg(further="text", said="content")
     heads = grouped.filter(~pl.col("joined")).with_columns(
         group=pl.when("goes_on").then(None).otherwise("group")  # what has no record before it goes on with none
     )
     lines = pl.col("further").fill_null(pl.lit([], pl.List(pl.String)))
     joined = heads.join(further, on=in_group, how="left", maintain_order="left").with_columns(
-        text=pl.concat_list("text", lines).list.join("\n").str.head(MAX_JOINED_CHARACTERS),
+        text=pl.concat_list("text", lines).list.join("\n"),
         body=pl.concat_str("body", pl.col("said").map_elements(_in_short, pl.String), ignore_nulls=True),
     )
     return joined.drop("group", "joined", "further", "said"), int(grouped["joined"].sum())
@@ -80,6 +92,7 @@ def _in_short(further: Sequence[str]) -> str:
         >>> _in_short(["  a = 1"])
         ''
     """
+    further = [line[:_LOOKED_AT] for line in further]
     exceptions = dict.fromkeys(found[1] for line in further if (found := _EXCEPTION.match(line)))
     frames = [frame for line in further if (frame := _frame(line))]
     if any(line.startswith("  File ") for line in further):

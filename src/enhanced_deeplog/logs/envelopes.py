@@ -116,14 +116,12 @@ ENVELOPES = (
     Envelope(
         "kubectl",  # kubectl logs --prefix
         "[pod/orders-5d9c7/app] order 17 accepted",
-        _by_pattern(r"^\[(?:pod/)?(?P<host>[a-z0-9.-]+)/(?P<service>[a-z0-9-]+)\] (?P<content>.*)$"),
+        _by_pattern(r"^\[pod/(?P<host>[a-z0-9.-]+)/(?P<service>[a-z0-9-]+)\] (?P<content>.*)$"),
     ),
     Envelope(
         "compose",  # docker compose logs
         "orders-1  | order 17 accepted",
-        _by_pattern(
-            r"^(?P<service>[A-Za-z0-9_.]+(?:-[A-Za-z_.][A-Za-z0-9_.]*)*)(?P<origin>-[0-9]+)? +\| (?P<content>.*)$"
-        ),
+        _by_pattern(r"^(?P<service>[A-Za-z][A-Za-z0-9_.-]*)(?P<origin>[-_][0-9]+) +\| (?P<content>.*)$"),
     ),
 )
 

@@ -38,7 +38,7 @@ __all__ = [
 _STANDS_FOR = {
     "{TIMESTAMP}": r"(?P<timestamp>[0-9]{2,4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}"
     r"(?:[.,][0-9]{1,9})?(?: ?(?:Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2}))?)",
-    "{SEVERITY}": r"(?P<severity>(?i:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|SEVERE|CRITICAL|FATAL))",
+    "{SEVERITY}": r"(?P<severity>(?i:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|SEVERE|CRITICAL|FATAL))(?-u:\b)",
     "{CLOCK}": r"[0-9]{2}:[0-9]{2}:[0-9]{2}",
 }
 

@@ -7,6 +7,7 @@ import glob
 import lzma
 import re
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -69,8 +70,8 @@ def _holds_text(path: Path) -> bool:
     try:
         with path.open("rb", buffering=0) as raw, open_stream(raw, str(path)) as stream:
             return bool(stream.peek(1))
-    except InputError:
-        return False  # an image, an archive; a log that can't be read is told of when it is read
+    except InputError:  # an image, an archive; a log that can't be read is told of when it is read
+        return path.suffix == ".zst" or ".log" in path.suffixes
     except (OSError, EOFError, zlib.error, lzma.LZMAError):
         return True
 
@@ -87,7 +88,7 @@ def service_of(path: str) -> str:
     name = Path(path).name
     if container := re.match(r"[^_]+_[^_]+_(.+)-[0-9a-f]{12,64}\.log", name):
         return storable(container[1])
-    stem = re.sub(r"[-_.]?(?:[0-9]{4}[-_]?[0-9]{2}[-_]?[0-9]{2}|[0-9]+)?$", "", name.split(".")[0])
+    stem = re.sub(r"(?:(?:^|[-_])(?:[0-9]{4}[-_]?[0-9]{2}[-_]?[0-9]{2}|[0-9]+))?$", "", name.split(".")[0])
     return storable(stem or Path(path).parent.name)
 
 
@@ -117,7 +118,8 @@ def input_at(path: str, source_name: str | None, service: str = "") -> Input:
     opener: Callable[[], Any] = partial(open, path, "rb", buffering=0)
     latest = None
     if Path(path).is_file():
-        latest = datetime.fromtimestamp(Path(path).stat().st_mtime, UTC).replace(tzinfo=None)
+        written = min(Path(path).stat().st_mtime, time.time())  # the future is a clock that is wrong
+        latest = datetime.fromtimestamp(written, UTC).replace(tzinfo=None)
     else:  # a pipe: <(zcat a.log) of a shell can be read only once
         opener = Spool(opener).open
     name = path if source_name is None else source_name

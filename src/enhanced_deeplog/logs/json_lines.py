@@ -215,6 +215,8 @@ def _severity_in(record: dict[str, Any], names: JsonFields) -> str | None:
     if found is None:
         return None
     text, path = found
+    if path == "level" and "short_message" in record and text in "01234567":  # GELF
+        return SYSLOG_SEVERITIES[int(text)]
     if path in _NUMBERED and text.isascii() and text.isdigit() and len(text) < 4:
         return _NUMBERED[path].get(int(text), text)
     if path == "s" and (len(text) > 2 or text[0] not in _LETTERS):

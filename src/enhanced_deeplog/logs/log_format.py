@@ -16,7 +16,7 @@ from datetime import datetime
 import polars as pl
 
 from enhanced_deeplog.errors import InputError
-from enhanced_deeplog.logs.continuations import looks_continued
+from enhanced_deeplog.logs.continuations import is_record, looks_continued
 from enhanced_deeplog.logs.envelopes import EnvelopeReader
 from enhanced_deeplog.logs.foreign_text import extract_groups, printable
 from enhanced_deeplog.logs.json_lines import (
@@ -156,12 +156,14 @@ class LineParser:
         format: The format.
         timestamps: How this source writes them.
         others: For lines that don't fit: where programs of different kinds write to one file.
+        fallbacks: For lines that fit none of these, yet begin with a time or a level.
         envelope: What is wrapped round each line; None: nothing is.
     """
 
     format: LogFormat
     timestamps: TimestampReader
     others: tuple[LineParser, ...] = ()
+    fallbacks: tuple[LineParser, ...] = ()
     envelope: EnvelopeReader | None = None
 
     @property
@@ -190,14 +192,17 @@ class LineParser:
 
     def _parse_content(self, lines: pl.Series) -> pl.DataFrame:
         parsed = self._parse(lines)
-        for other in self.others:
+        for other in (*self.others, *self.fallbacks):
             unfit = (~parsed["fits"]).arg_true()
             if not len(unfit):
                 break
             again = other._parse(lines[unfit]).with_columns(at=unfit).filter("fits")
             kept = parsed.with_row_index("at").join(again.select("at"), on="at", how="anti")
             parsed = pl.concat([kept, again.select(kept.columns)]).sort("at").drop("at")
-        goes_on = ~parsed["fits"] if self.format.has_header else looks_continued(lines)
+        if self.format.has_header:
+            goes_on = ~parsed["fits"] & ~is_record(lines)
+        else:  # nothing marks the beginning of a record: only a line that is written as a continuation is one
+            goes_on = looks_continued(lines) & (~parsed["fits"] | (self.format.name == "plain"))
         return parsed.with_columns(goes_on=goes_on | parsed["continues"]).drop("continues")
 
     def _parse(self, lines: pl.Series) -> pl.DataFrame:

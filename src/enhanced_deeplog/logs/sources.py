@@ -5,8 +5,9 @@ Nothing is done line by line that can be done for a column at once.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,10 +16,10 @@ import polars as pl
 
 from enhanced_deeplog.errors import InputError
 from enhanced_deeplog.logs.byte_streams import TextLines
-from enhanced_deeplog.logs.continuations import MAX_JOINED_LINES, join_continuations, looks_continued
+from enhanced_deeplog.logs.continuations import MAX_JOINED_BYTES, MAX_JOINED_LINES, join_continuations, looks_continued
 from enhanced_deeplog.logs.envelopes import find_envelope
 from enhanced_deeplog.logs.foreign_text import printable
-from enhanced_deeplog.logs.formats import Detection, LineParser, LogFormat, detect_format
+from enhanced_deeplog.logs.formats import FORMATS, Detection, LineParser, LogFormat, detect_format
 from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.inputs import Input
 from enhanced_deeplog.logs.session_keys import SessionKey
@@ -48,6 +49,7 @@ RECORD_SCHEMA: dict[str, pl.DataType] = {
 _BLOCK_BYTES = 8 << 20  # some 60,000 HDFS lines
 _SAMPLE_LINES, _SAMPLE_BYTES = 10_000, 4 << 20  # what decides the format of a source
 _LEAST_FIT = 0.5  # share of the lines that a format which was given must fit
+_FALLBACKS = (FORMATS["dated"], FORMATS["level_first"])  # what begins with a time or a level is a record
 _N_EXAMPLES = 3  # of lines that don't fit
 
 
@@ -66,7 +68,8 @@ class Source:
         n_empty_lines: Lines of nothing but blanks; they make no record.
         n_joined_lines: Lines that go on with the record before them, such as stack traces.
         n_unfit_lines: Lines that don't fit the format and go on with nothing; their whole text is the body.
-        unfit_examples: The first lines that neither fit nor look like a continuation: line number and text, cut and
+        n_odd_lines: Lines that neither fit nor look like a continuation, whether they go on with a record or not.
+        unfit_examples: The first of these: line number and text, cut and
             made printable.
         n_invalid_utf8: Lines with bytes that are no UTF-8; those became U+FFFD.
         n_overlong: Lines cut to `MAX_LINE_BYTES`.
@@ -85,6 +88,7 @@ class Source:
     n_empty_lines: int = 0
     n_joined_lines: int = 0
     n_unfit_lines: int = 0
+    n_odd_lines: int = 0
     unfit_examples: list[tuple[int, str]] = field(default_factory=list)
     n_invalid_utf8: int = 0
     n_overlong: int = 0
@@ -162,13 +166,24 @@ def _parser_of(sample: pl.Series, source: Source, options: ReadOptions, latest: 
     if log_format is None:
         source.detection = detect_format(sample)
         log_format, others = source.detection.format, source.detection.others
-    parser = replace(
-        log_format.parser(sample, source.path, latest),
-        others=tuple(other.parser(sample, source.path, latest) for other in others),
-        envelope=envelope,
-    )
+    parser = log_format.parser(sample, source.path, latest)
+    if options.format is None and log_format.has_header:
+        beside = [name for name in _FALLBACKS if name is not log_format and name not in others]
+        parser = replace(parser, fallbacks=_parsers(beside, sample, source, latest))
+    parser = replace(parser, others=_parsers(others, sample, source, latest), envelope=envelope)
     source.format = parser.name
     return parser
+
+
+def _parsers(
+    formats: Iterable[LogFormat], sample: pl.Series, source: Source, latest: datetime
+) -> tuple[LineParser, ...]:
+    """Parsers for what is not most of a source; without those that its lines don't suffice for."""
+    found = []
+    for log_format in formats:
+        with contextlib.suppress(InputError):  # JSON without a text, times of two units: such lines fit nothing, then
+            found.append(log_format.parser(sample.filter(log_format.fits(sample)), source.path, latest))
+    return tuple(found)
 
 
 def _slices(lines: pl.DataFrame, log_format: LogFormat, batch_size: int) -> Iterator[pl.DataFrame]:
@@ -223,9 +238,9 @@ def _whole_records(parts: Iterator[_Lines], parser: LineParser) -> Iterator[_Lin
         yield from parts
         return
     before: _Lines | None = None
-    n_following = 0  # lines in a row at the end of it that go on with its last record
+    n_following = n_bytes = 0  # of the lines in a row at the end of it that go on with its last record
     for part in parts:
-        if before is None or before.frame.is_empty() or n_following > MAX_JOINED_LINES:
+        if before is None or before.frame.is_empty() or n_following > MAX_JOINED_LINES or n_bytes > MAX_JOINED_BYTES:
             n_moved = 0
         else:
             n_moved = _n_going_on(before.frame["text"].tail(1), part.frame["text"], parser)
@@ -233,9 +248,10 @@ def _whole_records(parts: Iterator[_Lines], parser: LineParser) -> Iterator[_Lin
             before = part
         elif n_moved == len(part.frame):
             before, n_following = before.followed_by(part), n_following + n_moved
+            n_bytes += int(part.frame["text"].str.len_bytes().sum())
         else:
             yield before.followed_by(part.of(part.frame.head(n_moved)))
-            before, n_following = replace(part, frame=part.frame.slice(n_moved)), 0
+            before, n_following, n_bytes = replace(part, frame=part.frame.slice(n_moved)), 0, 0
     if before is not None:
         yield before
 
@@ -257,6 +273,7 @@ class _Parsed:
     records: pl.DataFrame
     n_joined: int
     n_unfit: int
+    n_odd: int
     unfit_examples: list[tuple[int, str]]
     n_without_timestamp: int
 
@@ -264,9 +281,10 @@ class _Parsed:
 def _parsed(lines: _Lines, parser: LineParser, source: Source, options: ReadOptions) -> _Parsed:
     """Lines -> records, columns of `RECORD_SCHEMA`; changes nothing in `source`."""
     records = lines.frame.hstack(parser.parse(lines.frame["text"]))
-    n_joined, examples = 0, list[tuple[int, str]]()
+    n_joined, n_odd, examples = 0, 0, list[tuple[int, str]]()
     if not records["fits"].all():
         odd = records.filter(~pl.col("fits") & (pl.col("content") != "") & ~looks_continued(records["content"]))
+        n_odd = len(odd)
         examples = list(odd.select("line", "text").head(_N_EXAMPLES).iter_rows())
     if parser.format.name != "sequences":
         records, n_joined = join_continuations(records)
@@ -283,7 +301,7 @@ def _parsed(lines: _Lines, parser: LineParser, source: Source, options: ReadOpti
     if parser.format.name == "sequences":
         records = _one_record_an_event(records)
     records = records.select(pl.col(name).cast(dtype) for name, dtype in RECORD_SCHEMA.items())
-    return _Parsed(lines, records, n_joined, n_unfit, examples, n_without_timestamp)
+    return _Parsed(lines, records, n_joined, n_unfit, n_odd, examples, n_without_timestamp)
 
 
 def _count(parsed: _Parsed, source: Source) -> None:
@@ -293,6 +311,7 @@ def _count(parsed: _Parsed, source: Source) -> None:
     source.n_overlong += parsed.lines.n_overlong
     source.n_joined_lines += parsed.n_joined
     source.n_unfit_lines += parsed.n_unfit
+    source.n_odd_lines += parsed.n_odd
     source.n_without_timestamp += parsed.n_without_timestamp
     records = parsed.records
     source.n_records += len(records)
@@ -328,8 +347,8 @@ def _within(records: pl.DataFrame, last_time: Any, source: Source, options: Read
 
 def _check_fit(source: Source, options: ReadOptions, sample: pl.Series) -> None:
     """Refuse a format that was given and fits less than half of the lines."""
-    n_lines = source.n_lines - source.n_empty_lines
-    n_unfit = source.n_unfit_lines + source.n_joined_lines
+    n_unfit = source.n_odd_lines
+    n_lines = source.n_records + n_unfit - source.n_unfit_lines  # but for those that look like a continuation
     if options.format is None or n_unfit * 2 <= n_lines:
         return
     found = detect_format(sample).format.name
