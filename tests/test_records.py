@@ -350,6 +350,16 @@ def test_xz_is_read_and_a_cut_one_refused(write):
         all_of(read_records(write(packed[:-40])))
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
+def test_what_grows_without_measure_is_refused(write, pack):
+    with pytest.raises(
+        InputError, match=r"bytes of it become [0-9,]+ and more, over 500 times as many, as no log does"
+    ):
+        all_of(read_records(write(pack(b"a" * (80 << 20)))))
+    repetitive = b"".join(b"2024-03-01 08:00:%02d INFO a.b: up\n" % (i % 60) for i in range(200_000))
+    assert len(all_of(read_records(write(pack(repetitive))))) == 200_000
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_utf_16_with_a_mark_is_read(write, encoding):
     lines = ["2024-03-01 08:00:00 ERROR grün \U0001f600", "2024-03-01 08:00:01 INFO up"]

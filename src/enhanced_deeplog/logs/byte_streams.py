@@ -27,6 +27,7 @@ __all__ = ["ByteStream", "Spool", "TextLines", "lines_of_list", "lines_of_stream
 
 _HEAD_BYTES = 8192  # enough to know a binary file
 _COPY_BYTES = 8 << 20  # at a time, when input is spooled
+_GROWN_BYTES, _MOST_GROWTH = 64 << 20, 500  # what grows to more than the first, and more than so many times, is no log
 _LIST_LINES = 100_000  # lines of a list that become one frame
 
 ByteStream: TypeAlias = "io.BufferedReader[Any] | gzip.GzipFile"  # has peek() and read1()
@@ -63,6 +64,8 @@ def open_stream(raw: Any, shown: str) -> ByteStream:
         stream = io.BufferedReader(_ZstdStream(packed, shown), _HEAD_BYTES)
     elif magic == _XZ:
         stream = io.BufferedReader(_XzFile(packed), _HEAD_BYTES)
+    if stream is not packed:
+        stream = io.BufferedReader(_NoBomb(stream, packed, shown), _HEAD_BYTES)
     if stream.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         stream = io.BufferedReader(_Utf16Stream(stream), _HEAD_BYTES)
     _refuse_binary(stream.peek(_HEAD_BYTES)[:_HEAD_BYTES], shown)
@@ -81,6 +84,29 @@ def _refuse_binary(head: bytes, shown: str) -> None:
             f"{shown}: expected a text log, plain or compressed by gzip, zstd or xz; this is {what}. "
             "Unpack or convert it."
         )
+
+
+class _NoBomb(io.RawIOBase):
+    """What was compressed, as long as it does not grow without measure."""
+
+    def __init__(self, unpacked: ByteStream, packed: io.BufferedReader[Any], shown: str) -> None:
+        self._unpacked, self._packed, self._shown = unpacked, packed, shown
+        self._n_bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        data = self._unpacked.read1(len(target))
+        target[: len(data)] = data
+        self._n_bytes += len(data)
+        if self._n_bytes > _GROWN_BYTES and self._n_bytes > _MOST_GROWTH * self._packed.tell():
+            raise InputError(
+                f"{self._shown}: expected a compressed log; {self._packed.tell():,} bytes of it become "
+                f"{self._n_bytes:,} and more, over {_MOST_GROWTH} times as many, as no log does. "
+                "If it is one, decompress it yourself and read that."
+            )
+        return len(data)
 
 
 class _XzFile(lzma.LZMAFile):
@@ -163,6 +189,9 @@ class _SpooledStream(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def tell(self) -> int:
+        return self._place
 
     def readinto(self, target: Any) -> int:
         data = os.pread(self._file.fileno(), len(target), self._place)
