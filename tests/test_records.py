@@ -104,7 +104,7 @@ def test_a_source_tells_what_was_read(write):
     source = records.sources[0]
     assert (source.format, source.detection.fit) == ("hdfs", 0.8)
     assert (source.n_lines, source.n_records, source.n_empty_lines, source.n_joined_lines) == (12, 8, 2, 2)
-    assert (source.n_unfit_lines, source.n_invalid_utf8, source.n_overlong) == (0, 1, 0)
+    assert (source.n_unfit_lines, source.n_invalid_utf8, source.n_overlong) == (2, 1, 0)
     assert source.unfit_examples == [(11, "at x.y(Z.java)\\x1b[0m"), (12, "no \ufffd UTF-8")]
     assert source.has_timestamps
 
@@ -352,9 +352,7 @@ def test_xz_is_read_and_a_cut_one_refused(write):
 
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
 def test_what_grows_without_measure_is_refused(write, pack):
-    with pytest.raises(
-        InputError, match=r"bytes of it become [0-9,]+ and more, over 500 times as many, as no log does"
-    ):
+    with pytest.raises(InputError, match=r"bytes of it become [0-9,]+ and more, over 500 times as many: it may"):
         all_of(read_records(write(pack(b"a" * (80 << 20)))))
     repetitive = b"".join(b"2024-03-01 08:00:%02d INFO a.b: up\n" % (i % 60) for i in range(200_000))
     assert len(all_of(read_records(write(pack(repetitive))))) == 200_000
@@ -543,9 +541,9 @@ def test_merging_keeps_every_record_and_the_order_of_every_source(sources):
     [
         ("hdfs/HDFS_2percent.log.gz", "hdfs", 222_579, 0),
         ("hdfs/sequences_normal.txt", "sequences", 385_134, 0),
-        ("openstack_nova/openstack-nova-sample.log.gz", "nova", 25_385, 0),
+        ("openstack_nova/openstack-nova-sample.log.gz", "nova", 25_385, 6),
         ("openstack_nova/openstack-nova-dhcpoff.log.gz", "nova", 4_195, 0),
-        ("openstack_nova/openstack-vm-destroy-immediately-after-create.log.gz", "nova", 9_152, 0),
+        ("openstack_nova/openstack-vm-destroy-immediately-after-create.log.gz", "nova", 9_152, 22),
         ("loghub_2k/HDFS_2k.log", "hdfs", 2000, 0),
         ("loghub_2k/Hadoop_2k.log", "log4j", 2000, 0),
         ("loghub_2k/Spark_2k.log", "log4j", 2000, 0),

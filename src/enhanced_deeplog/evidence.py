@@ -69,12 +69,14 @@ def session_findings(
     deviations = _deviations(model, verdicts, wanted)
     shown = np.ones(len(wanted), dtype=np.bool_) if always_evidence else verdicts.classes[wanted] != NORMAL
     of_shown = [deviation for deviation, show in zip(deviations, shown, strict=True) if show]
-    lines = iter(_evidence_of(model, detection, sessions, verdicts.scored, wanted[shown], of_shown))
-    evidence = [next(lines) if show else () for show in shown]
+    lines = _evidence_of(model, detection, sessions, verdicts.scored, wanted[shown], of_shown)
+    evidence = dict(zip(wanted[shown].tolist(), lines, strict=True))
     ordinals = _ordinals(sessions)[wanted] if ordinals is None else ordinals
     table = sessions.table[wanted].hstack(_first_and_last(sessions, wanted)).with_columns(ordinal=ordinals)
-    of_each = zip(wanted.tolist(), table.to_dicts(), deviations, evidence, strict=True)
-    return [_finding(model, verdicts, *one, source_name=source_name) for one in of_each]
+    return [
+        _finding(model, verdicts, session, row, deviation, evidence.get(session, ()), source_name=source_name)
+        for session, row, deviation in zip(wanted.tolist(), table.to_dicts(), deviations, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -179,11 +179,9 @@ def _source_screen(source: dict[str, Any]) -> Iterator[RenderableType]:
             fields.add_row(Text(f"            {name}"), share(field["share"]), example)
     if source["n_unfit_lines"]:
         yield Text(
-            f"  problem   {source['n_unfit_lines']:,} lines don't fit; all of the line is their body",
+            f"  problem   {source['n_unfit_lines']:,} lines don't fit; part of the record before, if there is one",
             "yellow",
         )
-    if source["unfit_examples"]:
-        yield Text("  unlike the format, and not indented; part of the record before, if there is one:", "yellow")
         for example in source["unfit_examples"]:
             yield shown(f"            line {example['line']:,}: {example['text']}", "dim", limit=200)
     for name, text in _PROBLEMS.items():

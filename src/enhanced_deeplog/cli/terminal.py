@@ -74,9 +74,11 @@ def message(text: str) -> None:
 def tell_of_misread(records: LogRecords) -> None:
     """Say on stderr which sources have lines that were not read as they should be."""
     for source in records.sources:
-        may_have_timestamps = source.has_timestamps or source.format == "jsonl"
+        may_have_timestamps = source.has_timestamps or source.format in ("jsonl", "logfmt")
         problems = {
-            f"that don't fit the format {source.format} (the whole line is their body)": source.n_unfit_lines,
+            f"that don't fit the format {source.format} (part of the record before, if there is one)": (
+                source.n_unfit_lines
+            ),
             "with bytes that are no UTF-8 (those became U+FFFD)": source.n_invalid_utf8,
             "cut, being too long": source.n_overlong,
             "without a timestamp that can be read": source.n_without_timestamp if may_have_timestamps else 0,

@@ -27,13 +27,13 @@ __all__ = ["ByteStream", "Spool", "TextLines", "lines_of_list", "lines_of_stream
 
 _HEAD_BYTES = 8192  # enough to know a binary file
 _COPY_BYTES = 8 << 20  # at a time, when input is spooled
-_GROWN_BYTES, _MOST_GROWTH = 64 << 20, 500  # what grows to more than the first, and more than so many times, is no log
+_GROWN_BYTES, _MOST_GROWTH = 64 << 20, 500  # what grows to more than the first, and more than so many times, is refused
 _LIST_LINES = 100_000  # lines of a list that become one frame
 
 ByteStream: TypeAlias = "io.BufferedReader[Any] | gzip.GzipFile"  # has peek() and read1()
 
 _TEXT_BYTES = bytes(b for b in range(256) if b >= 0x20 or b in b"\t\n\v\f\r\x1b")  # in any encoding of one byte
-_MANY_CONTROLS = 20
+_MANY_CONTROLS = 20  # fewer in the head of a file may be stray ones
 _XZ = b"\xfd7zXZ\x00"
 _BINARIES = {
     b"\x7fELF": "a program (ELF)", b"MZ\x90\x00": "a program (Windows)", b"PK\x03\x04": "a zip archive",
@@ -103,8 +103,8 @@ class _NoBomb(io.RawIOBase):
         if self._n_bytes > _GROWN_BYTES and self._n_bytes > _MOST_GROWTH * self._packed.tell():
             raise InputError(
                 f"{self._shown}: expected a compressed log; {self._packed.tell():,} bytes of it become "
-                f"{self._n_bytes:,} and more, over {_MOST_GROWTH} times as many, as no log does. "
-                "If it is one, decompress it yourself and read that."
+                f"{self._n_bytes:,} and more, over {_MOST_GROWTH} times as many: it may be made to fill a machine. "
+                "If it is a log, decompress it yourself and read that."
             )
         return len(data)
 

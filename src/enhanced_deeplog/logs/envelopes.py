@@ -44,7 +44,7 @@ class Envelope:
 class EnvelopeReader:
     """An envelope bound to one source."""
 
-    envelope: Envelope
+    kind: Envelope
     timestamps: TimestampReader
 
     def open(self, lines: pl.Series) -> pl.DataFrame:
@@ -55,7 +55,7 @@ class EnvelopeReader:
             as it stands where it isn't wrapped. `timestamp`, Datetime("ns") in UTC; `host`, `service`, null where
             absent; `origin`, "" where there is none; `begins`, false for the further pieces of a line.
         """
-        opened = self.envelope.split(lines)
+        opened = self.kind.split(lines)
         ends = pl.col("ends").is_not_null() | pl.col("content").is_null()
         opened = opened.with_columns(
             timestamp=self.timestamps.read(opened["timestamp"], _no_unit(lines)),

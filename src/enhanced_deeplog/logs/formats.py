@@ -110,8 +110,8 @@ def _format_called(name: str) -> LogFormat:
 
 _SURE = 0.9  # share of lines from which the most specific format is taken without looking further
 _LEAST = 0.5  # share below which a format is no format of the file: stack traces may be many, not most
-
-_LEAST_OTHERS, _LEAST_OTHERS_SHARE, _MOST_OTHERS = 5, 0.005, 3  # lines, share of all lines, formats beside the best
+# A format beside the best: so many lines of it, and such a share; fewer may be chance. So many of them at most.
+_LEAST_OTHERS, _LEAST_OTHERS_SHARE, _MOST_OTHERS = 5, 0.005, 3
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,8 @@ def detect_format(sample_lines: Iterable[str] | pl.Series) -> Detection:
     """Find the format of a log from its first lines.
 
     The most specific format that fits nine lines in ten is chosen; else the one that fits the most lines, if
-    that is half of them (the others are then stack traces and the like); else `plain`, which fits everything.
+    half of them fit it or another one found beside it; else `plain`, which fits everything. Lines written as a
+    continuation of others don't count.
 
     Example:
         >>> detect_format(["081109 203530 147 INFO dfs.DataNode: up"]).format.name
@@ -147,27 +148,27 @@ def detect_format(sample_lines: Iterable[str] | pl.Series) -> Detection:
     lines = lines.filter(lines.str.strip_chars(" \t\r") != "")
     records = lines.filter(~looks_continued(lines))  # a log may have more lines of stack traces than of records
     lines = records if len(records) else lines
-    shares = {named.name: int(named.fits(lines).sum()) / max(len(lines), 1) for named in _NAMED}
+    fits = {named.name: named.fits(lines) for named in _NAMED}
+    shares = {name: int(of_lines.sum()) / max(len(lines), 1) for name, of_lines in fits.items()}
     # Stable: those of which we are sure keep their order, most specific first; the others go by their share.
     ranked = sorted(shares, key=lambda name: -min(shares[name], _SURE))
     best = ranked[0]
-    others, n_unfit = _others(FORMATS[best], lines)
+    others, n_unfit = _others(FORMATS[best], lines.filter(~fits[best]), max(len(lines), 1))
     if len(lines) - n_unfit < _LEAST * max(len(lines), 1):
         return Detection(_PLAIN, 1.0, *_runner_up(best, shares))
     return Detection(FORMATS[best], shares[best], *_runner_up(ranked[1], shares), others)
 
 
-def _others(best: LogFormat, lines: pl.Series) -> tuple[tuple[LogFormat, ...], int]:
-    """Formats of the lines that don't fit the best one, and how many fit none of all these."""
+def _others(best: LogFormat, unfit: pl.Series, n_lines: int) -> tuple[tuple[LogFormat, ...], int]:
+    """Formats of the lines that don't fit the best one, of so many in all; and how many fit none of all these."""
     found: list[LogFormat] = []
-    unfit = lines.filter(~best.fits(lines))
     may_have_others = best.has_header or best.json_fields is not None
     while may_have_others and len(unfit) >= _LEAST_OTHERS and len(found) < _MOST_OTHERS:
         # A line of a dump may look like nearly anything; what begins with a time, or is a JSON object, is a record.
         candidates = [one for one in _NAMED if one.name == "jsonl" or one.has_header]
         fits = {one.name: one.fits(unfit) for one in candidates if one is not best and one not in found}
         name = max(fits, key=lambda name: int(fits[name].sum()))  # the first of equals: the most specific
-        if int(fits[name].sum()) < max(_LEAST_OTHERS, _LEAST_OTHERS_SHARE * len(lines)):
+        if int(fits[name].sum()) < max(_LEAST_OTHERS, _LEAST_OTHERS_SHARE * n_lines):
             break
         found.append(FORMATS[name])
         unfit = unfit.filter(~fits[name])

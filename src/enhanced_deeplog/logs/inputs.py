@@ -100,7 +100,7 @@ def input_at(path: str, source_name: str | None, service: str = "") -> Input:
     """The input at a path; what comes only once (a pipe, standard input) is spooled when it is first read.
 
     Args:
-        path: A path, or `-` for standard input.
+        path: A path of `expand_path`, or `-` for standard input.
         source_name: What to call it instead of its path.
         service: What its records belong to if they don't say.
 
@@ -111,8 +111,6 @@ def input_at(path: str, source_name: str | None, service: str = "") -> Input:
         lines = partial(_lines_of_file, Spool(_stdin).open, STDIN_NAME)
         return Input(storable(source_name or STDIN_NAME), STDIN_NAME, lines)
     shown = printable(path, limit=1000) or "''"
-    if Path(path).is_dir():
-        raise InputError(f"{shown}: expected a file, this is a directory.")
     if not Path(path).exists():
         raise InputError(f"{shown}: expected a log file, there is none. Check the path.")
     opener: Callable[[], Any] = partial(open, path, "rb", buffering=0)

@@ -9,7 +9,6 @@ line to line.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -50,7 +49,7 @@ class LogFormat:
 
     Attributes:
         name: What `--format` calls it; the format string itself for one of those.
-        pattern: Rust regex with groups `timestamp` (or `date` and `time`), `severity` (or `priority`, a syslog number),
+        pattern: Rust regex with groups `timestamp` (or `date` and `time`), `severity` or `priority` (a syslog number),
             `component`, `host`, `process`, `session_key`, `service`, `body` (or `request` and `status`, of HTTP). A
             second place for the same field is `process_2`; where there is `continues`, the line goes on with the record
             before it. Empty for JSON lines.
@@ -126,7 +125,7 @@ def _split_by_pattern(lines: pl.Series, pattern: str, unit: str | None) -> pl.Da
     if "priority" in values:
         levels = dict(enumerate(SYSLOG_SEVERITIES))
         number = values["priority"].cast(pl.Int64, strict=False) % 8
-        values["severity"] = pl.coalesce(number.replace_strict(levels, default=None), *_present(values, "severity"))
+        values["severity"] = number.replace_strict(levels, default=None)
     if "request" in values:
         values["body"], values["severity"] = _of_request(values["request"], values["status"])
     absent = pl.lit(None, pl.String)
@@ -134,10 +133,6 @@ def _split_by_pattern(lines: pl.Series, pattern: str, unit: str | None) -> pl.Da
         pl.any_horizontal(pl.all().is_not_null()).alias("fits"),
         *(values.get(name, absent).alias(name) for name in _TEXT_COLUMNS),
     )
-
-
-def _present(values: Mapping[str, pl.Expr], name: str) -> list[pl.Expr]:
-    return [values[name]] if name in values else []
 
 
 def _of_request(request: pl.Expr, status: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
@@ -170,7 +165,7 @@ class LineParser:
     def name(self) -> str:
         """The formats, for people."""
         inside = ", ".join(parser.format.name for parser in (self, *self.others))
-        return f"{self.envelope.envelope.name}: {inside}" if self.envelope else inside
+        return f"{self.envelope.kind.name}: {inside}" if self.envelope else inside
 
     def parse(self, lines: pl.Series) -> pl.DataFrame:
         """Lines -> columns `fits`, `timestamp`, `severity`, those of `NAME_COLUMNS`, `body`; and what tells where a

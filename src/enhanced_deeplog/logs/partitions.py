@@ -30,7 +30,7 @@ __all__ = ["IN_MEMORY", "PartitionedRecords", "Place", "places_of", "read_partit
 Place: TypeAlias = tuple[int, str, int, int]  # where a session stands among all of an input; in their order
 
 IN_MEMORY = 200_000  # records held before they are written to disk
-_N_PARTITIONS = 64  # twice as many take a tenth more time
+_N_PARTITIONS = 64  # twice as many take a twelfth more time
 _MAX_UNMATCHED = 200_000  # distinct bodies kept that fit no template: what is more varied than that is nobody's deploy
 
 

@@ -67,10 +67,9 @@ class Source:
         n_records: Records; one for each line that isn't empty and goes on with none, in `sequences` one for each event.
         n_empty_lines: Lines of nothing but blanks; they make no record.
         n_joined_lines: Lines that go on with the record before them, such as stack traces.
-        n_unfit_lines: Lines that don't fit the format and go on with nothing; their whole text is the body.
-        n_odd_lines: Lines that neither fit nor look like a continuation, whether they go on with a record or not.
-        unfit_examples: The first of these: line number and text, cut and
-            made printable.
+        n_fit_lines: Lines that fit the format.
+        n_unfit_lines: Lines that neither fit nor look like a continuation: part of the record before, if there is one.
+        unfit_examples: The first of these: line number and text, cut and made printable.
         n_invalid_utf8: Lines with bytes that are no UTF-8; those became U+FFFD.
         n_overlong: Lines cut to `MAX_LINE_BYTES`.
         n_without_timestamp: Records of lines that fit, yet have no timestamp that can be read.
@@ -87,8 +86,8 @@ class Source:
     n_records: int = 0
     n_empty_lines: int = 0
     n_joined_lines: int = 0
+    n_fit_lines: int = 0
     n_unfit_lines: int = 0
-    n_odd_lines: int = 0
     unfit_examples: list[tuple[int, str]] = field(default_factory=list)
     n_invalid_utf8: int = 0
     n_overlong: int = 0
@@ -272,8 +271,8 @@ class _Parsed:
     lines: _Lines
     records: pl.DataFrame
     n_joined: int
+    n_fit: int
     n_unfit: int
-    n_odd: int
     unfit_examples: list[tuple[int, str]]
     n_without_timestamp: int
 
@@ -281,15 +280,13 @@ class _Parsed:
 def _parsed(lines: _Lines, parser: LineParser, source: Source, options: ReadOptions) -> _Parsed:
     """Lines -> records, columns of `RECORD_SCHEMA`; changes nothing in `source`."""
     records = lines.frame.hstack(parser.parse(lines.frame["text"]))
-    n_joined, n_odd, examples = 0, 0, list[tuple[int, str]]()
-    if not records["fits"].all():
-        odd = records.filter(~pl.col("fits") & (pl.col("content") != "") & ~looks_continued(records["content"]))
-        n_odd = len(odd)
-        examples = list(odd.select("line", "text").head(_N_EXAMPLES).iter_rows())
+    n_fit, n_joined, unfit = int(records["fits"].sum()), 0, records.clear()
+    if n_fit < len(records):
+        further_piece = pl.col("content") == ""  # of a line that a runtime has cut
+        unfit = records.filter(~pl.col("fits") & ~further_piece & ~looks_continued(records["content"]))
     if parser.format.name != "sequences":
         records, n_joined = join_continuations(records)
-    n_unfit = len(records) - int(records["fits"].sum())
-    n_without_timestamp = records["timestamp"].null_count() - n_unfit
+    n_without_timestamp = records.filter("fits")["timestamp"].null_count()
     records = records.with_columns(
         source=pl.lit(source.name),
         service=pl.col("service").fill_null(options.service or source.service),
@@ -301,7 +298,8 @@ def _parsed(lines: _Lines, parser: LineParser, source: Source, options: ReadOpti
     if parser.format.name == "sequences":
         records = _one_record_an_event(records)
     records = records.select(pl.col(name).cast(dtype) for name, dtype in RECORD_SCHEMA.items())
-    return _Parsed(lines, records, n_joined, n_unfit, n_odd, examples, n_without_timestamp)
+    examples = list(unfit.select("line", "text").head(_N_EXAMPLES).iter_rows())
+    return _Parsed(lines, records, n_joined, n_fit, len(unfit), examples, n_without_timestamp)
 
 
 def _count(parsed: _Parsed, source: Source) -> None:
@@ -310,8 +308,8 @@ def _count(parsed: _Parsed, source: Source) -> None:
     source.n_invalid_utf8 += parsed.lines.n_invalid_utf8
     source.n_overlong += parsed.lines.n_overlong
     source.n_joined_lines += parsed.n_joined
+    source.n_fit_lines += parsed.n_fit
     source.n_unfit_lines += parsed.n_unfit
-    source.n_odd_lines += parsed.n_odd
     source.n_without_timestamp += parsed.n_without_timestamp
     records = parsed.records
     source.n_records += len(records)
@@ -347,13 +345,13 @@ def _within(records: pl.DataFrame, last_time: Any, source: Source, options: Read
 
 def _check_fit(source: Source, options: ReadOptions, sample: pl.Series) -> None:
     """Refuse a format that was given and fits less than half of the lines."""
-    n_unfit = source.n_odd_lines
-    n_lines = source.n_records + n_unfit - source.n_unfit_lines  # but for those that look like a continuation
+    n_unfit = source.n_unfit_lines
+    n_lines = source.n_fit_lines + n_unfit  # but for those that look like a continuation
     if options.format is None or n_unfit * 2 <= n_lines:
         return
     found = detect_format(sample).format.name
     hint = f"It looks like {found}: leave the format away" if found != "plain" else "Try --format plain"
-    line, text = source.unfit_examples[0] if source.unfit_examples else (1, printable(sample[0]))
+    line, text = source.unfit_examples[0]
     raise InputError(
         f"{printable(source.path, 1000)}, line {line}: expected the format {printable(source.format)}; "
         f"{n_unfit:,} of {n_lines:,} lines don't fit it, the first is: {text}\n{hint}."
