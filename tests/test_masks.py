@@ -337,7 +337,7 @@ def test_no_pattern_gets_past_the_check_and_fails_later(pattern: str) -> None:
 
 
 def test_wrong_names_are_refused_with_the_nearest_one() -> None:
-    with pytest.raises(ConfigError, match=r"^No mask is called 'uud'; did you mean 'uuid'\? There are timesta"):
+    with pytest.raises(ConfigError, match=r"^No mask is called 'uud'; did you mean 'uuid'\? There are redacted, ti"):
         choose_masks(without=["uud"])
     with pytest.raises(ConfigError, match=r"^A mask 'url' exists already: leave the default one out, or choose "):
         choose_masks(extra={"url": "x"})

@@ -20,6 +20,7 @@ __all__ = [
     "DetectionConfig",
     "FeatureConfig",
     "LearningConfig",
+    "RedactionConfig",
     "SessionConfig",
     "TemplateConfig",
 ]
@@ -36,6 +37,15 @@ class TemplateConfig(_Section):
     min_values: int = Field(6, ge=2)  # so many values in one place make it variable
     extra_masks: tuple[tuple[str, str], ...] = ()  # (name, regular expression), applied before the built-in ones
     masks_off: tuple[str, ...] = ()  # names of built-in masks to leave out
+
+
+class RedactionConfig(_Section):
+    """What must not be stored or shown (stage parse)."""
+
+    ip: bool = False  # network addresses are secrets, too
+    extra: tuple[tuple[str, str], ...] = ()  # (name, regular expression) of own kinds of secret
+    off: tuple[str, ...] = ()  # names of built-in kinds to leave alone
+    min_sessions: int = Field(5, ge=1)  # so many must share a word of a template, or it is hidden; 1: none is
 
 
 class SessionConfig(_Section):
@@ -140,6 +150,7 @@ class Config(_Section):
     """All settings of a fit."""
 
     seed: int = Field(0, ge=0, lt=2**31)  # same seed, same bundle
+    redaction: RedactionConfig = RedactionConfig()
     templates: TemplateConfig = TemplateConfig()
     sessions: SessionConfig = SessionConfig()
     learning: LearningConfig = LearningConfig()

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -24,15 +25,17 @@ from enhanced_deeplog.evidence import session_findings
 from enhanced_deeplog.findings import NORMAL, AnomalyClass, Finding, SequenceVerdict
 from enhanced_deeplog.logs.corpus import Corpus, event_ids_of, read_corpus
 from enhanced_deeplog.logs.in_order import in_order
-from enhanced_deeplog.logs.parsing import miner_of, parse_batches, parse_records
+from enhanced_deeplog.logs.parsing import miner_of, parse_batches, parse_records, redactor_of
 from enhanced_deeplog.logs.partitions import IN_MEMORY, PartitionedRecords, Place, places_of, read_partitions
 from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.session_rules import choose_rules
 from enhanced_deeplog.logs.sessions import PauseLimits, Sessions, sessions_of, split_into_sessions, stream_pauses
 from enhanced_deeplog.logs.severity import severe_events
+from enhanced_deeplog.logs.shared_words import shared_words
 from enhanced_deeplog.logs.template_changes import TemplateChange, TemplateChanges, find_changes
 from enhanced_deeplog.model_parts import ModelParts, parts_of, restore
 from enhanced_deeplog.presumption import PRESUMED_NORMAL, presume_normal
+from enhanced_deeplog.redaction import Redactor
 from enhanced_deeplog.summary import summarise
 from enhanced_deeplog.verdicts import Verdicts
 
@@ -84,7 +87,7 @@ class EnhancedDeepLog:
                 "fit needs logs: `records` of unknown content, or `normal` ones, or both; none were given."
             )
         workers = workers or os.cpu_count() or 1
-        given = [logs for logs in (records, normal) if logs is not None]
+        given = [logs.with_redactor(self.redactor) for logs in (records, normal) if logs is not None]
 
         # Parse: bodies to templates to event ids, records to sessions.
         corpora = self._parse(given)
@@ -194,8 +197,9 @@ class EnhancedDeepLog:
         with self._read(records) as read:
             changes = self._changes(read, detection)
             on_changes(tuple(changes.told.values()))
+            names = [session_key, str(self.redactor.redact_keys(pl.Series([session_key]))[0])]
             for sessions in map(changes.sessions, read):
-                wanted = np.flatnonzero((sessions.table["session_key"] == session_key).to_numpy())
+                wanted = np.flatnonzero(sessions.table["session_key"].is_in(names).to_numpy())
                 if len(wanted):
                     verdicts = self._judge(sessions, detection)
                     found += session_findings(
@@ -257,6 +261,11 @@ class EnhancedDeepLog:
         self.check_fitted()
         return self._judge(sessions, self.detection.with_threads(workers))
 
+    @cached_property
+    def redactor(self) -> Redactor:
+        """What keeps secrets out of all that is learnt, stored and said."""
+        return redactor_of(self.config.redaction)
+
     @property
     def classes(self) -> tuple[AnomalyClass, ...]:
         """The kinds of anomaly that `fit` found."""
@@ -306,11 +315,20 @@ class EnhancedDeepLog:
             self._check_keys(logs, any_key=corpus.frame["session_key"].null_count() < corpus.frame.height)
         self._report("reading", 0.9)
         self.miner.learn({body for corpus in corpora for body in corpus.bodies if body not in corpus.given})
+        self._hide_rare_words(corpora)
         given_templates = set().union(*(corpus.given for corpus in corpora))
         self.vocabulary = EventVocabulary.of({t.text for t in self.miner.templates} | given_templates)
         self.pause_limits: dict[str, PauseLimits] = {}
         self._report("reading", 1.0)
         return corpora
+
+    def _hide_rare_words(self, corpora: list[Corpus]) -> None:
+        """Keep out of the templates, which are stored, what too few sessions share."""
+        mined = [body for corpus in corpora for body in corpus.bodies if body not in corpus.given]
+        template_of = {body: template or body for body, template in zip(mined, self.miner.match(mined), strict=True)}
+        template_of |= {body: body for corpus in corpora for body in corpus.given}
+        settings = self.config.redaction.min_sessions, self.session_rules.n_records
+        self.miner.hide(shared_words(corpora, template_of, min_sessions=settings[0], n_records=settings[1]))
 
     @contextmanager
     def _read(self, records: LogRecords, *, in_memory: int = IN_MEMORY) -> Iterator[PartitionedRecords]:
@@ -345,6 +363,7 @@ class EnhancedDeepLog:
         return split_into_sessions(frame, self.session_rules, self.pause_limits)
 
     def _with_key(self, records: LogRecords) -> LogRecords:
+        records = records.with_redactor(self.redactor)
         if records.session_key is not None or self.session_rules.key is None:
             return records
         return records.with_session_key(self.session_rules.key)

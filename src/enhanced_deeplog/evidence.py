@@ -26,6 +26,7 @@ from enhanced_deeplog.findings import (
 )
 from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.logs.sessions import Sessions
+from enhanced_deeplog.redaction import Redactor
 from enhanced_deeplog.verdicts import Verdicts
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ def session_findings(
     lines = _evidence_of(model, detection, sessions, verdicts.scored, wanted[shown], of_shown)
     evidence = dict(zip(wanted[shown].tolist(), lines, strict=True))
     ordinals = _ordinals(sessions)[wanted] if ordinals is None else ordinals
-    table = sessions.table[wanted].hstack(_first_and_last(sessions, wanted)).with_columns(ordinal=ordinals)
+    table = (
+        sessions.table[wanted].hstack(_first_and_last(sessions, wanted, model.redactor)).with_columns(ordinal=ordinals)
+    )
     return [
         _finding(model, verdicts, session, row, deviation, evidence.get(session, ()), source_name=source_name)
         for session, row, deviation in zip(wanted.tolist(), table.to_dicts(), deviations, strict=True)
@@ -260,7 +263,7 @@ def _ordinals(sessions: Sessions) -> Int64s:
     return alike.select(pl.int_range(pl.len(), dtype=pl.Int64).over(alike.columns)).to_series().to_numpy()
 
 
-def _first_and_last(sessions: Sessions, wanted: Int64s) -> pl.DataFrame:
+def _first_and_last(sessions: Sessions, wanted: Int64s, redactor: Redactor) -> pl.DataFrame:
     """Line and time of the first and the last record of each session, and the first one's text."""
     firsts = sessions.table["first"].to_numpy()[wanted]
     lasts = firsts + sessions.table["n_records"].to_numpy()[wanted] - 1
@@ -268,6 +271,8 @@ def _first_and_last(sessions: Sessions, wanted: Int64s) -> pl.DataFrame:
     first = sessions.records[firsts].select(
         pl.col("line").alias("first_line"), time.alias("first_timestamp"), pl.col("text").alias("first_text")
     )
+    # An id is made of the first text. That is the same whether or not findings show secrets.
+    first = first.with_columns(redactor.redact(first["first_text"]))
     return first.hstack(sessions.records[lasts].select(pl.col("line").alias("last_line"), time.alias("last_timestamp")))
 
 

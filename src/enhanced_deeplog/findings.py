@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 __all__ = [
@@ -77,7 +77,8 @@ class Evidence:
         position: Place of the event in its session, from 0.
         expected: The most expected events instead, best first.
         surprise: -log p(observed event), nats.
-        text: The raw line; that of the last record where the session's end is what surprised.
+        text: The line without its secrets; that of the last record where the session's end is what surprised. "" if
+            no line is to be shown.
         pause: How late the record came; only there if it came late and pauses are judged (`detection.timing`).
     """
 
@@ -174,6 +175,10 @@ class Finding:
             "reasons": dict(self.reasons),
             "evidence": [line.to_json() for line in self.evidence],
         }
+
+    def without_text(self) -> Finding:
+        """The same finding without any line of the log."""
+        return replace(self, evidence=tuple(replace(line, text="") for line in self.evidence))
 
 
 FINDING_COLUMNS = tuple(Finding.__dataclass_fields__)

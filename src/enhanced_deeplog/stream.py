@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.logs.arrivals import Arrivals
 from enhanced_deeplog.logs.corpus import MAX_KNOWN, look_up, masked_bodies
 from enhanced_deeplog.logs.open_sessions import OpenPart, OpenSessions, as_sessions
-from enhanced_deeplog.logs.records import RECORD_SCHEMA
+from enhanced_deeplog.logs.records import RECORD_SCHEMA, redact_records
 from enhanced_deeplog.logs.session_keys import session_key_of
 from enhanced_deeplog.logs.sessions import check_has_time
 from enhanced_deeplog.remembered import Remembered
@@ -84,6 +84,7 @@ class StreamingClassifier:
             100,000 records wait at most. A source whose clock has jumped ahead waits until the others are there.
         most_records: Records held in memory, at most; beyond, the sessions that have paused longest are given up: they
             are judged as they are, and what comes later with their key is another session.
+        evidence: "full" leaves secrets in the lines that findings show, if they are still in the records.
 
     Example:
         >>> from enhanced_deeplog import Config, EnhancedDeepLog, LogRecords
@@ -103,6 +104,7 @@ class StreamingClassifier:
     sources: Sequence[str] = ()
     max_delay_s: float = 60.0
     most_records: int = 200_000
+    evidence: Literal["redacted", "full"] = "redacted"
 
     def __post_init__(self) -> None:
         self.model.check_fitted()
@@ -182,6 +184,7 @@ class StreamingClassifier:
         if self._key is not None and self._key.column != "session_key":
             found = self._key.extract(batch)
             batch = batch.with_columns(pl.coalesce(found, "session_key") if own_keys else found)
+        batch = redact_records(batch, model.redactor, keep_text=self.evidence == "full")
         masked, given = masked_bodies(batch, model.miner)
         distinct = masked.unique(maintain_order=True).to_list()
         ids = look_up(distinct, given, model.miner, model.vocabulary, known=self._known_events)

@@ -114,7 +114,7 @@ def analyze(
     _check_places(bundle, overwrite=overwrite)
     mixed = reading.records(files)
     config, usual = _settled(reading, settings, files, normal)
-    judge = partial(_judge, every_session=every_session, workers=workers, source_name=reading.logical_source)
+    judge = partial(_judge, reading, every_session=every_session, workers=workers)
     say = partial(hand_over, output=output, every_session=every_session, json=json, fail_on=fail_on)
     first = _first_look(config, mixed, usual, workers, judge) if _is_long(mixed) else None
     try:
@@ -168,10 +168,11 @@ def _first_look(
     return found, model.classes
 
 
-def _judge(model: EnhancedDeepLog, records: LogRecords, **options: Any) -> list[Finding]:
+def _judge(reading: Reading, model: EnhancedDeepLog, records: LogRecords, **options: Any) -> list[Finding]:
     with progress() as report:
         report("judging", None)
-        return model.classify(records, **options)
+        findings = model.classify(records, source_name=reading.logical_source, **options)
+    return [reading.to_show(finding) for finding in findings]
 
 
 def _tell_of_misread(*given: LogRecords | None) -> None:

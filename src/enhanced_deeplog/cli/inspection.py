@@ -14,7 +14,7 @@ from enhanced_deeplog.cli.tables import share, table
 from enhanced_deeplog.cli.terminal import shown
 from enhanced_deeplog.config import Config
 from enhanced_deeplog.errors import InputError
-from enhanced_deeplog.logs.parsing import miner_of
+from enhanced_deeplog.logs.parsing import miner_of, redactor_of
 from enhanced_deeplog.logs.records import LogRecords, Source, merge_order
 from enhanced_deeplog.logs.session_keys import find_session_key
 
@@ -42,7 +42,7 @@ def look_at(files: Sequence[str], reading: Reading, config: Config) -> dict[str,
     Raises:
         InputError: If a file can't be read, or there is no record at all.
     """
-    records = reading.records(files)
+    records = reading.records(files).with_redactor(redactor_of(config.redaction))
     paths = [source.path for source in records.sources]
     limit = max(_MOST_RECORDS // len(paths), _LEAST_OF_A_FILE)
     sources, frames = [], []

@@ -68,9 +68,13 @@ def classify(
         if lines_path is not None:  # there may be more of them than memory should hold
             from enhanced_deeplog.output import write_findings_by_place
 
-            n_written, n_abnormal = write_findings_by_place(model.classify_parts(records, **judged), lines_path)
+            parts = (
+                [(place, reading.to_show(finding)) for place, finding in part]
+                for part in model.classify_parts(records, **judged)
+            )
+            n_written, n_abnormal = write_findings_by_place(parts, lines_path)
         else:
-            findings = model.classify(records, **judged)
+            findings = [reading.to_show(finding) for finding in model.classify(records, **judged)]
     tell_of_misread(records)
     tell_of_changes(changes)
     if lines_path is not None:
@@ -142,7 +146,8 @@ def explain(
         report("loading the bundle", None)
         model = load_bundle(bundle, expect=expect_bundle)
         report("reading and judging", None)
-        findings = model.explain(records, session, source_name=reading.logical_source, on_changes=changes.extend)
+        explained = model.explain(records, session, source_name=reading.logical_source, on_changes=changes.extend)
+        findings = [reading.to_show(finding) for finding in explained]
     tell_of_misread(records)
     tell_of_changes(changes)
     if json:

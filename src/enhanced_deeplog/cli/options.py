@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from enhanced_deeplog.errors import UsageError
 
 if TYPE_CHECKING:
     from enhanced_deeplog.config import Config
+    from enhanced_deeplog.findings import Finding
     from enhanced_deeplog.logs.records import LogRecords
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "Output",
     "Reading",
     "Settings",
+    "ShownLines",
     "Workers",
     "check_standard_input",
     "with_shared_options",
@@ -43,6 +46,14 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a 
 Workers = Annotated[
     int, typer.Option(metavar="N", min=0, help="Threads; 0: one a core. Any number gives the same result.")
 ]
+
+
+class ShownLines(StrEnum):
+    """What findings show of the lines of a log."""
+
+    REDACTED = "redacted"
+    FULL = "full"
+    NONE = "none"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +90,13 @@ class Reading:
     service: Annotated[str | None, typer.Option(metavar="NAME", help="Service that wrote records which name none.")] = (
         None
     )
+    evidence: Annotated[
+        ShownLines,
+        typer.Option(
+            help="Lines that findings show: without secrets (passwords, tokens, e-mail addresses, card numbers, ...), "
+            "as they are, or none. What is learnt never holds secrets."
+        ),
+    ] = ShownLines.REDACTED
 
     def records(self, files: Sequence[str]) -> LogRecords:
         """The records of these files, not yet read."""
@@ -94,7 +112,12 @@ class Reading:
             service=self.service,
             since=self.since,
             until=self.until,
+            evidence="full" if self.evidence is ShownLines.FULL else "redacted",
         )
+
+    def to_show(self, finding: Finding) -> Finding:
+        """A finding with the lines that were asked for."""
+        return finding.without_text() if self.evidence is ShownLines.NONE else finding
 
     def check_output(self, output: Path, *files: Sequence[str] | None) -> None:
         """Make sure that results can be written, and that they replace none of the logs.

@@ -114,7 +114,7 @@ def _place(finding: Finding, telling: Telling, before: str = "") -> Text:
 
     best = max(finding.evidence, key=tells)
     end = "the session ends after: " if best.template == "<END>" else ""
-    return shown(f"{before}{best.source}:{best.line}  {end}{best.text}", "dim", limit=300)
+    return shown(f"{before}{best.source}:{best.line}  {end}{best.text or best.template}", "dim", limit=300)
 
 
 # --- One session --------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def _evidence_table(evidence: Sequence[Evidence]) -> Table:
     made = table(">line", ">surprise", "what came, and what was expected instead")
     for one in evidence:
         came = "the session ends after: " if one.template == "<END>" else ""
-        about = shown(f"{came}{one.text}", limit=400)
+        about = shown(f"{came}{one.text or one.template}", limit=400)
         expected = "; ".join(f"{e.template} ({share(e.probability)})" for e in one.expected)
         if one.pause is not None:
             about.append("\n").append_text(shown(pause_in_words(one.pause), "yellow", limit=400))

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from enhanced_deeplog.errors import ConfigError
+from enhanced_deeplog.redaction import REDACTED
 
 __all__ = ["DEFAULT_MASKS", "MAX_BODY", "WILDCARD", "Mask", "choose_masks", "mask_bodies", "normalise_bodies"]
 
@@ -106,6 +107,7 @@ _WHICH = (
 
 # The first mask that fits at a place wins. ISO timestamps, dates, versions and ranges are numbers too.
 DEFAULT_MASKS: tuple[Mask, ...] = (
+    Mask("redacted", REDACTED),  # what stands in place of a secret; the one mask that matches < and >, after rule 1
     # Jul 01 08:16:53 | Fri Jul 01 08:16:53 PDT 2005 | 01-Jul-2005 08:16:53
     Mask(
         "timestamp",
@@ -174,8 +176,8 @@ def choose_masks(*, extra: Mapping[str, str] | None = None, without: Iterable[st
         ConfigError: If a pattern is invalid, a name comes twice, or a name to leave out is no mask's.
 
     Example:
-        >>> [mask.name for mask in choose_masks(extra={"order": "ORD[A-Z]+"}, without=["email", "url"])][:3]
-        ['order', 'timestamp', 'path']
+        >>> [mask.name for mask in choose_masks(extra={"order": "ORD[A-Z]+"}, without=["email", "url"])][:4]
+        ['order', 'redacted', 'timestamp', 'path']
     """
     extra = extra or {}
     dropped = set(without)

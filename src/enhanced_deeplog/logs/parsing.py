@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from enhanced_deeplog.config import Config, TemplateConfig
+from enhanced_deeplog.config import Config, RedactionConfig, TemplateConfig
 from enhanced_deeplog.errors import InputError
 from enhanced_deeplog.events import FIRST_TEMPLATE, EventVocabulary, template_id
 from enhanced_deeplog.logs.corpus import MAX_KNOWN, check_any, event_ids_of, look_up, masked_bodies
@@ -16,9 +16,10 @@ from enhanced_deeplog.logs.masks import choose_masks
 from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.session_rules import choose_rules
 from enhanced_deeplog.logs.templates import TemplateMiner, parameters
+from enhanced_deeplog.redaction import Redactor, choose_secrets
 from enhanced_deeplog.remembered import Remembered
 
-__all__ = ["PARSED_COLUMNS", "miner_of", "parse_batches", "parse_records"]
+__all__ = ["PARSED_COLUMNS", "miner_of", "parse_batches", "parse_records", "redactor_of"]
 
 PARSED_COLUMNS = (
     *("source", "service", "line", "byte_offset", "timestamp", "severity", "component", "session_key"),
@@ -32,12 +33,18 @@ def miner_of(config: TemplateConfig) -> TemplateMiner:
     return TemplateMiner(min_values=config.min_values, similarity=config.similarity, masks=masks)
 
 
+def redactor_of(config: RedactionConfig) -> Redactor:
+    """What replaces the secrets that the configuration names."""
+    return Redactor(choose_secrets(extra=dict(config.extra), without=config.off, ip=config.ip))
+
+
 def parse_records(records: LogRecords, config: Config) -> Iterator[pl.DataFrame]:
     """Parse logs by templates learnt from themselves; see `parse_batches`.
 
     Raises:
         InputError: If the input can't be read, has no record, or is another one when it is read again.
     """
+    records = records.with_redactor(redactor_of(config.redaction))
     rules, _ = choose_rules(records, config.sessions)
     if rules.key is not None:
         records = records.with_session_key(rules.key)

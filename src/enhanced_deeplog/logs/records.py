@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -25,7 +25,9 @@ from enhanced_deeplog.logs.sources import (
     ReadOptions,
     Source,
     read_source,
+    redact_records,
 )
+from enhanced_deeplog.redaction import Redactor
 
 __all__ = [
     "MAX_LINE_BYTES",
@@ -35,6 +37,7 @@ __all__ = [
     "merge_order",
     "read_records",
     "records_from",
+    "redact_records",
 ]
 
 
@@ -68,6 +71,7 @@ class LogRecords:
         service: str | None = None,
         since: str | datetime | None = None,
         until: str | datetime | None = None,
+        evidence: Literal["redacted", "full"] = "redacted",
         batch_size: int = BATCH_RECORDS,
     ) -> LogRecords:
         """Read lines that are already in memory as if they stood in a file; the arguments of `read_records`.
@@ -82,6 +86,7 @@ class LogRecords:
             service=service,
             since=since,
             until=until,
+            evidence=evidence,
             batch_size=batch_size,
         )
         name = storable(source_name)
@@ -106,6 +111,12 @@ class LogRecords:
         """The same records under another session key; `sources` of both tell what either of them read."""
         key = None if session_key is None else session_key_of(session_key)
         again = LogRecords(self._inputs, replace(self._options, session_key=key), most_records=self._most_records)
+        again._sources = self._sources
+        return again
+
+    def with_redactor(self, redactor: Redactor) -> LogRecords:
+        """The same records without other secrets; `sources` of both tell what either of them read."""
+        again = LogRecords(self._inputs, replace(self._options, redactor=redactor), most_records=self._most_records)
         again._sources = self._sources
         return again
 
@@ -140,6 +151,7 @@ def read_records(
     service: str | None = None,
     since: str | datetime | None = None,
     until: str | datetime | None = None,
+    evidence: Literal["redacted", "full"] = "redacted",
     batch_size: int = BATCH_RECORDS,
 ) -> LogRecords:
     """Read log files as records. Nothing is opened before the first batch is asked for.
@@ -154,6 +166,7 @@ def read_records(
         since: First time to keep; a text in ISO 8601 or a datetime, UTC unless it has a zone. A record
             without a timestamp has that of the record before.
         until: First time not to keep.
+        evidence: "full" leaves secrets in `text`, so that findings show lines as they are; they are nowhere else.
         batch_size: Records of a batch, at most (a single line of `sequences` may have more).
 
     Raises:
@@ -170,6 +183,7 @@ def read_records(
         service=service,
         since=since,
         until=until,
+        evidence=evidence,
         batch_size=batch_size,
     )
     found: dict[str, str] = {}
@@ -199,9 +213,12 @@ def _options(
     service: str | None,
     since: str | datetime | None,
     until: str | datetime | None,
+    evidence: Literal["redacted", "full"],
     batch_size: int,
 ) -> ReadOptions:
     """The arguments of `read_records`, checked and made into what the reading needs."""
+    if evidence not in ("redacted", "full"):
+        raise UsageError(f"evidence: expected 'redacted' or 'full', got {evidence!r}.")
     if batch_size < 1:
         raise UsageError(f"batch_size: expected at least 1 record, got {batch_size}.")
     if format is None and fields:
@@ -212,6 +229,7 @@ def _options(
         service=None if service is None else storable(service),
         since=_moment("since", since),
         until=_moment("until", until),
+        keep_text=evidence == "full",
         batch_size=batch_size,
     )
 

@@ -23,8 +23,17 @@ from enhanced_deeplog.logs.formats import FORMATS, Detection, LineParser, LogFor
 from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.inputs import Input
 from enhanced_deeplog.logs.session_keys import SessionKey
+from enhanced_deeplog.redaction import Redactor
 
-__all__ = ["BATCH_RECORDS", "MAX_LINE_BYTES", "RECORD_SCHEMA", "ReadOptions", "Source", "read_source"]
+__all__ = [
+    "BATCH_RECORDS",
+    "MAX_LINE_BYTES",
+    "RECORD_SCHEMA",
+    "ReadOptions",
+    "Source",
+    "read_source",
+    "redact_records",
+]
 
 MAX_LINE_BYTES = 1 << 20  # what is longer is cut to this
 BATCH_RECORDS = 100_000  # of a batch, unless the caller says otherwise
@@ -43,8 +52,9 @@ RECORD_SCHEMA: dict[str, pl.DataType] = {
     "ends_session": pl.Boolean(),  # true on the last record of a line of `sequences`
     "template": pl.String(),  # given by `sequences`; null where it is still to be mined
     "body": pl.String(),
-    "text": pl.String(),  # the raw line
+    "text": pl.String(),  # the line as it stands in the source, but for secrets
 }
+_WITH_SECRETS = ("service", "component", "host", "process", "body")  # besides the text and the session key
 
 _BLOCK_BYTES = 8 << 20  # some 60,000 HDFS lines
 _SAMPLE_LINES, _SAMPLE_BYTES = 10_000, 4 << 20  # what decides the format of a source
@@ -103,6 +113,8 @@ class ReadOptions:
     format: LogFormat | None = None  # None: find it out, source by source
     session_key: SessionKey | None = None  # None: what the format gives
     service: str | None = None
+    redactor: Redactor = field(default_factory=Redactor)
+    keep_text: bool = False  # leave secrets in `text`, and nowhere else
     since: datetime | None = None
     until: datetime | None = None
     batch_size: int = BATCH_RECORDS
@@ -298,8 +310,16 @@ def _parsed(lines: _Lines, parser: LineParser, source: Source, options: ReadOpti
     if parser.format.name == "sequences":
         records = _one_record_an_event(records)
     records = records.select(pl.col(name).cast(dtype) for name, dtype in RECORD_SCHEMA.items())
-    examples = list(unfit.select("line", "text").head(_N_EXAMPLES).iter_rows())
+    records = redact_records(records, options.redactor, keep_text=options.keep_text)
+    shown = unfit.select("line", "text").head(_N_EXAMPLES)
+    examples = list(shown.with_columns(options.redactor.redact(shown["text"])).iter_rows())
     return _Parsed(lines, records, n_joined, n_fit, len(unfit), examples, n_without_timestamp)
+
+
+def redact_records(records: pl.DataFrame, redactor: Redactor, *, keep_text: bool = False) -> pl.DataFrame:
+    """The same records, columns of `RECORD_SCHEMA`, without secrets; `keep_text` leaves them in `text`."""
+    columns = _WITH_SECRETS if keep_text else (*_WITH_SECRETS, "text")
+    return redactor.redact_columns(records, by="text", columns=columns, key="session_key")
 
 
 def _count(parsed: _Parsed, source: Source) -> None:

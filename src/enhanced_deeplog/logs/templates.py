@@ -6,10 +6,11 @@ lines nor how they were split over files or workers can change what comes out.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -20,15 +21,17 @@ from enhanced_deeplog.events import template_id
 from enhanced_deeplog.logs.foreign_text import extract_groups
 from enhanced_deeplog.logs.masks import DEFAULT_MASKS, WILDCARD, Mask, mask_bodies, normalise_bodies
 
-__all__ = ["Template", "TemplateMiner", "parameters"]
+__all__ = ["Template", "TemplateMiner", "parameters", "tokens_of"]
 
 MAX_TOKENS = 128  # what follows is one last token, so that a body of nothing but short words costs no more
 _WORTH_A_REGEX = 2000  # bodies of one template: setting a regex up takes 1.8 ms, a body by itself 1 us
 _MAX_GROUPS = 30  # of a regular expression: with more, looking for literals one by one is as fast, or faster
 _FIRST_TOKEN = 2  # times min_values make a first token vary: mostly it says what happened (so Drain assumes)
 _FORMAT = 1  # of the JSON
+_HIDDEN = re.compile("<hidden:[0-9a-f]{4}>")  # a token of which only a part of its hash may be stored
 
 Tokens = tuple[str, ...]
+Places = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,11 @@ class TemplateMiner:
             position that masks had a part of in every body varies, however few; first tokens merge last.
         """
         bodies = set(masked)
-        new = {_tokens(body) for body in bodies if self._match(body) is None}
+        new = {tokens_of(body) for body in bodies if self._match(body) is None}
         if not new:
             return
         beginnings = {_beginning(tokens) for tokens in new}
-        old = {_tokens(template.text): template for template in self.templates}
+        old = {tokens_of(template.text): template for template in self.templates}
         beside = {tokens for tokens in old if _beginning(tokens) in beginnings}
         by_beginning = _grow(new | beside, _beginning, self.min_values, self.similarity)
         grown = set(by_beginning.values()) | (old.keys() - beside)
@@ -132,6 +135,35 @@ class TemplateMiner:
             Template(text, tuple(sorted(replaced - {text})))
             for text, replaced in ((" ".join(tokens), replaced) for tokens, replaced in aliases.items())
         )
+
+    def hide(self, shared: Collection[str]) -> None:
+        """Store of every token that is not among these only what it can be recognised by: 16 bits of its hash.
+
+        A word that few sessions have may be somebody's name or password. What matched before still matches.
+
+        Args:
+            shared: Tokens that may be stored as they are.
+
+        Example:
+            >>> miner = TemplateMiner()
+            >>> miner.learn(["hunter2 logged in"])
+            >>> miner.hide({"logged", "in"})
+            >>> miner.match(["hunter2 logged in", "hunter3 logged in"])
+            ['<hidden:f52f> logged in', None]
+        """
+
+        def hidden(text: str) -> str:
+            return " ".join(t if t == WILDCARD or t in shared else _hidden(t) for t in tokens_of(text))
+
+        aliases: dict[str, set[str]] = defaultdict(set)
+        for template in self._templates:
+            aliases[hidden(template.text)].update(map(hidden, template.aliases))
+        taken = set(aliases)  # each text stands for one template
+        merged = []
+        for text, others in sorted(aliases.items()):
+            merged.append(Template(text, tuple(sorted(others - taken))))
+            taken |= others
+        self._store(merged)
 
     def to_json(self) -> str:
         """The whole miner as indented JSON, the same text for the same templates; people may edit it."""
@@ -182,26 +214,31 @@ class TemplateMiner:
 
     def _store(self, templates: Iterable[Template]) -> None:
         self._templates = tuple(sorted(templates, key=lambda template: template.text))
-        # Number of tokens -> literal positions, most of them first -> literal tokens -> (pattern, template).
-        index: dict[int, dict[tuple[int, ...], dict[Tokens, tuple[str, str]]]] = defaultdict(dict)
+        # Number of tokens -> literal positions, most of them first, and those of hidden tokens among them
+        # -> literal tokens -> (pattern, template).
+        index: dict[int, dict[tuple[Places, Places], dict[Tokens, tuple[str, str]]]] = defaultdict(dict)
         for template in self._templates:
             for pattern in (template.text, *template.aliases):
-                tokens = _tokens(pattern)
+                tokens = tokens_of(pattern)
                 literal = tuple(i for i, token in enumerate(tokens) if token != WILDCARD)
-                of_positions = index[len(tokens)].setdefault(literal, {})
+                hidden = tuple(i for i in literal if _HIDDEN.fullmatch(tokens[i]))
+                of_positions = index[len(tokens)].setdefault((literal, hidden), {})
                 of_positions[tuple(tokens[i] for i in literal)] = (pattern, template.text)
         self._index = {
-            n: sorted(by_positions.items(), key=lambda item: -len(item[0])) for n, by_positions in index.items()
+            n: sorted(by_positions.items(), key=lambda item: -len(item[0][0])) for n, by_positions in index.items()
         }
 
     def _match(self, body: str) -> str | None:
-        tokens = _tokens(body)
+        tokens = tokens_of(body)
         best: tuple[str, str] | None = None
         n_literal = 0
-        for positions, patterns in self._index.get(len(tokens), ()):
+        for (positions, hidden), patterns in self._index.get(len(tokens), ()):
             if best and len(positions) < n_literal:
                 break
-            found = patterns.get(tuple(map(tokens.__getitem__, positions)))
+            literal = tuple(map(tokens.__getitem__, positions))
+            if hidden:
+                literal = tuple(_hidden(tokens[i]) if i in hidden else tokens[i] for i in positions)
+            found = patterns.get(literal)
             if found and (best is None or found < best):
                 best, n_literal = found, len(positions)
         return best[1] if best else None
@@ -248,7 +285,7 @@ def parameters(bodies: pl.Series, templates: pl.Series) -> pl.Series:
     """Read what stands in a body for each `<*>` of its template.
 
     Each value is as short as it can be. A body that its template's literals don't fit, as one that was cut, gives
-    nothing.
+    nothing; nor does a template that hides a token.
 
     Args:
         bodies: Bodies as written, not masked, String (N,).
@@ -262,7 +299,8 @@ def parameters(bodies: pl.Series, templates: pl.Series) -> pl.Series:
         >>> parameters(bodies, pl.Series(["ask <*> to delete <*>"])).to_list()
         [['10.0.0.7:1', 'blk_1 blk_2']]
     """
-    frame = pl.DataFrame({"body": normalise_bodies(bodies), "template": templates.cast(pl.String)})
+    readable = templates.cast(pl.String).str.replace(f".*{_HIDDEN.pattern}.*", "")  # no body fits the empty text
+    frame = pl.DataFrame({"body": normalise_bodies(bodies), "template": readable})
     frame = frame.with_row_index("row")
     has_many = pl.len().over("template") >= _WORTH_A_REGEX
     few, many = frame.filter(~has_many), frame.filter(has_many).partition_by("template", maintain_order=True)
@@ -318,8 +356,16 @@ def _lists(rows: list[list[str]]) -> pl.Series:
     return every.select(pl.col("value").fill_null(pl.lit([], pl.List(pl.String))).alias("")).to_series()
 
 
-def _tokens(body: str) -> Tokens:
+def tokens_of(body: str) -> Tokens:
+    """The tokens of a masked body or a template; of a very long one, what follows is one last token."""
     return tuple(body.split(" ", MAX_TOKENS - 1))
+
+
+def _hidden(token: str) -> str:
+    """What is stored in place of a token; of one that is hidden, itself."""
+    if _HIDDEN.fullmatch(token):
+        return token
+    return f"<hidden:{hashlib.sha256(token.encode('utf-8', 'surrogatepass')).hexdigest()[:4]}>"
 
 
 def _beginning(tokens: Tokens) -> str:
