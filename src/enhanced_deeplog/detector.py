@@ -18,6 +18,7 @@ import polars as pl
 from enhanced_deeplog.config import Config
 from enhanced_deeplog.cross_fit import Progress
 from enhanced_deeplog.detection import GIVEN_AS_NORMAL, Detection, fit_detection
+from enhanced_deeplog.differences import Differences, differences_between
 from enhanced_deeplog.discovery import fit_kinds
 from enhanced_deeplog.errors import SessionError, UsageError
 from enhanced_deeplog.events import EventVocabulary
@@ -62,6 +63,7 @@ class EnhancedDeepLog:
     config: Config = field(default_factory=Config)
     progress: Progress | None = None
     bundle_id: str = ""
+    differences: Differences | None = field(default=None, init=False)  # of `records` from `normal`, of the latest fit
 
     def fit(
         self, records: LogRecords | None = None, *, normal: LogRecords | None = None, workers: int = 0
@@ -93,6 +95,9 @@ class EnhancedDeepLog:
         corpora = self._parse(given)
         learnt_from = self._sessions(corpora[-1], learn_pauses=True)
         mixed = learnt_from if normal is None else self._sessions(corpora[0]) if records is not None else None
+
+        if normal is not None and mixed is not None:
+            self.differences = differences_between(mixed, learnt_from, self.vocabulary)
 
         # Stage 1: normal behaviour, and how rare normal sessions look.
         if normal is not None:
@@ -324,6 +329,8 @@ class EnhancedDeepLog:
 
     def _hide_rare_words(self, corpora: list[Corpus]) -> None:
         """Keep out of the templates, which are stored, what too few sessions share."""
+        if self.config.redaction.min_sessions == 1:
+            return
         mined = [body for corpus in corpora for body in corpus.bodies if body not in corpus.given]
         template_of = {body: template or body for body, template in zip(mined, self.miner.match(mined), strict=True)}
         template_of |= {body: body for corpus in corpora for body in corpus.given}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json as json_format
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from enhanced_deeplog.config import Config
     from enhanced_deeplog.detector import EnhancedDeepLog
+    from enhanced_deeplog.differences import Differences
     from enhanced_deeplog.findings import AnomalyClass, Finding
     from enhanced_deeplog.logs.records import LogRecords
 
@@ -43,6 +45,10 @@ Normal = Annotated[
     list[str] | None,
     typer.Option(metavar="FILE", help="Normal log: what is usual is learnt from it alone. Repeatable."),
 ]
+NormalUntil = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="What is earlier than this in MIXED is normal: instead of --normal."),
+]
 Overwrite = Annotated[bool, typer.Option(help="Replace a bundle that is there.")]
 
 
@@ -55,6 +61,7 @@ def fit(
         typer.Argument(metavar="MIXED", help="Logs of unknown content: where kinds of anomaly are found."),
     ] = None,
     normal: Normal = None,
+    normal_until: NormalUntil = None,
     bundle: Annotated[Path, typer.Option(metavar="DIR", help="Where to save what was learnt.")],
     keep_stages: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also leave the output of each stage here.")
@@ -70,8 +77,8 @@ def fit(
     if not files and not normal:
         raise UsageError("fit: expected logs to learn from; none were given. Give MIXED or --normal logs, or both.")
     _check_places(bundle, overwrite=overwrite, keep_stages=keep_stages)
-    mixed = reading.records(files) if files else None
-    config, usual = _settled(reading, settings, files, normal)
+    config, of_mixed, usual = _settled(reading, settings, files, normal, normal_until)
+    mixed = of_mixed.records(files) if files else None
     model = _fit(config, mixed, usual, workers)
     _tell_of_misread(mixed, usual)
     from enhanced_deeplog.bundle import save_bundle
@@ -82,8 +89,10 @@ def fit(
         model.save_stages(keep_stages)
         message(f"The output of each stage is in {keep_stages}.")
     if json:
-        write_lines([json_format.dumps({"bundle_id": bundle_id, **model.summary})])
+        compared = {} if model.differences is None else {"differences": model.differences.to_json()}
+        write_lines([json_format.dumps({"bundle_id": bundle_id, **model.summary, **compared})])
         return
+    _tell_of_differences(model.differences, to_screen=True)
     from enhanced_deeplog.cli.learnt import learnt_screen
 
     write_screen(*learnt_screen(model.summary, model.classes))
@@ -95,6 +104,7 @@ def analyze(
     settings: Settings,
     *,
     normal: Normal = None,
+    normal_until: NormalUntil = None,
     bundle: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also save what was learnt, as `fit` does.")
     ] = None,
@@ -107,19 +117,21 @@ def analyze(
 ) -> None:
     """Learn from the files themselves, and report what is abnormal in them.
 
+    With a normal log, what is new in them, what is gone and what changed in rate comes first.
     Of a long input, a first look at its beginning comes within a minute; Ctrl-C then keeps that.
     """
     if output is not None:
         reading.check_output(output, files, normal)
     _check_places(bundle, overwrite=overwrite)
-    mixed = reading.records(files)
-    config, usual = _settled(reading, settings, files, normal)
+    config, of_mixed, usual = _settled(reading, settings, files, normal, normal_until)
+    mixed = of_mixed.records(files)
     judge = partial(_judge, reading, every_session=every_session, workers=workers)
     say = partial(hand_over, output=output, every_session=every_session, json=json, fail_on=fail_on)
     first = _first_look(config, mixed, usual, workers, judge) if _is_long(mixed) else None
     try:
         model = _fit(config, mixed, usual, workers)
         _tell_of_misread(mixed, usual)
+        message(_learnt_from(model.summary))
         if bundle is not None:
             from enhanced_deeplog.bundle import save_bundle
 
@@ -132,18 +144,50 @@ def analyze(
             with contextlib.suppress(typer.Exit):  # that it was interrupted is said, whatever was found
                 say(*first)
         raise
+    _tell_of_differences(model.differences, to_screen=output is None and not json)
     say(findings, model.classes)
 
 
+def _learnt_from(summary: dict[str, Any]) -> str:
+    """What was chosen, where nothing was asked for."""
+    learnt, n_sessions = summary["n_normal_sessions"], summary["n_sessions"]
+    presumed = f"{learnt:,} of {n_sessions:,}, those that look usual in the log itself"
+    given = f"{learnt:,}, given as normal"
+    return (
+        f"Sessions: {summary['session_key_reason']}. Learnt from "
+        f"{presumed if summary['normal_from'].startswith('presumed') else given}."
+    )
+
+
+def _tell_of_differences(found: Differences | None, *, to_screen: bool) -> None:
+    if found is None:
+        return
+    from enhanced_deeplog.cli.difference_screens import differences_screen, in_short
+
+    if to_screen:
+        write_screen(*differences_screen(found))
+    else:
+        message(in_short(found))
+
+
 def _settled(
-    reading: Reading, settings: Settings, files: list[str] | None, normal: list[str] | None
-) -> tuple[Config, LogRecords | None]:
-    """The settings and the normal logs; whatever can be checked before anything is read is checked."""
+    reading: Reading, settings: Settings, files: list[str] | None, normal: list[str] | None, normal_until: str | None
+) -> tuple[Config, Reading, LogRecords | None]:
+    """The settings, how MIXED is read, and normal logs; whatever can be checked before anything is read is checked."""
     check_standard_input(files, normal)
     config = settings.read()
-    usual = reading.records(normal) if normal else None
+    if normal_until is None:
+        usual = reading.records(normal) if normal else None
+    elif normal or not files or "-" in files:
+        raise UsageError(
+            "--normal-until says which part of MIXED is normal: expected files to split, and no --normal beside it. "
+            "Leave one of the two out; standard input can't be read twice."
+        )
+    else:
+        usual = replace(reading, until=normal_until).records(files)
+        reading = replace(reading, since=normal_until)
     check_training_packages()
-    return config, usual
+    return config, reading, usual
 
 
 def _first_look(

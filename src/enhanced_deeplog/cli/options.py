@@ -68,6 +68,9 @@ class Reading:
             "'<Date> <Time> <Level> <Component>: <Content>'. Found out if left away.",
         ),
     ] = None
+    formats: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Formats of your own, in TOML; docs/formats.md says how.")
+    ] = None
     field: Annotated[
         list[str] | None,
         typer.Option(metavar="OURS=THEIRS", help="A field of JSON lines: body=msg, timestamp:ms=t. Repeatable."),
@@ -90,6 +93,7 @@ class Reading:
     service: Annotated[str | None, typer.Option(metavar="NAME", help="Service that wrote records which name none.")] = (
         None
     )
+    time_zone: Annotated[str, typer.Option(metavar="ZONE", help="Of timestamps that name none: Europe/Berlin.")] = "UTC"
     evidence: Annotated[
         ShownLines,
         typer.Option(
@@ -106,10 +110,12 @@ class Reading:
         return read_records(
             *files,
             format=self.format,
+            formats=self.formats,
             fields=_pairs(self.field, "--field", "body=msg") or None,
             session_key=self.session_key,
             source_name=self.source_name,
             service=self.service,
+            time_zone=self.time_zone,
             since=self.since,
             until=self.until,
             evidence="full" if self.evidence is ShownLines.FULL else "redacted",

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
-from enhanced_deeplog.errors import UsageError
+from enhanced_deeplog.errors import ConfigError, UsageError
 from enhanced_deeplog.logs.continuations import looks_continued
 from enhanced_deeplog.logs.foreign_text import printable
 from enhanced_deeplog.logs.format_strings import format_from_string
 from enhanced_deeplog.logs.json_lines import LOGFMT, JsonFields
 from enhanced_deeplog.logs.log_format import LineParser, LogFormat
-from enhanced_deeplog.logs.timestamps import TimestampReader
+from enhanced_deeplog.logs.timestamps import TimestampReader, check_timestamp_unit
 
 __all__ = [
     "FORMATS",
@@ -33,6 +35,7 @@ __all__ = [
     "find_format",
     "format_from_string",
     "printable",
+    "read_formats",
 ]
 
 _STANDS_FOR = {
@@ -72,17 +75,63 @@ _PLAIN = FORMATS["plain"]
 _NAMED = tuple(named for named in FORMATS.values() if named is not _PLAIN)
 
 
-def find_format(name: str | LogFormat, json_fields: Mapping[str, str] | None = None) -> LogFormat:
-    """The format that `--format` means: one of `FORMATS`, or a format string: `<Date> <Time> <Content>`.
+def read_formats(path: Path) -> dict[str, LogFormat]:
+    """Formats of one's own, from a file that is written like `formats.toml`.
+
+    Args:
+        path: TOML: a table for each format, with its `pattern`, an `example`, and perhaps the `unit` of its timestamps.
+
+    Raises:
+        ConfigError: If it can't be read, or a format can't be used; the text says which, and why.
+    """
+    try:
+        written = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"Expected a TOML file with log formats at {path}: {error}.") from None
+    return {name: _own_format(name, entry, path) for name, entry in written.items()}
+
+
+def _own_format(name: str, entry: object, path: Path) -> LogFormat:
+    where = f"{path}, format {printable(name)}"
+    keys = {"pattern", "example", "unit"}
+    if (
+        not isinstance(entry, dict)
+        or not {"pattern", "example"} <= entry.keys() <= keys
+        or not all(isinstance(value, str) for value in entry.values())
+    ):
+        raise ConfigError(f"{where}: expected texts called pattern and example, and perhaps unit; got {entry!r:.200}.")
+    if name in FORMATS or "<" in name or ">" in name:
+        raise ConfigError(f"{where}: expected a name of its own, without < and >; there are {', '.join(FORMATS)}.")
+    if "unit" in entry:
+        check_timestamp_unit(f"{where}: {entry['unit']}", "timestamp", entry["unit"])
+    made = _from_table(name, entry)
+    try:
+        row = made.split(pl.Series([entry["example"]])).row(0, named=True)
+    except pl.exceptions.PolarsError as error:
+        reason = next((line for line in str(error).splitlines() if line.startswith("error:")), str(error))
+        raise ConfigError(f"{where}: the pattern is no valid Rust regular expression: {printable(reason)}") from None
+    if not row["fits"] or row["body"] is None:
+        what = "has no group (?P<body>...)" if row["fits"] else "doesn't fit its own example"
+        raise ConfigError(f"{where}: the pattern {what}. Other groups are timestamp, severity, component, ...")
+    return made
+
+
+def find_format(
+    name: str | LogFormat,
+    json_fields: Mapping[str, str] | None = None,
+    own: Mapping[str, LogFormat] = MappingProxyType({}),
+) -> LogFormat:
+    """The format that `--format` means: one of `FORMATS`, one's own, or a format string: `<Date> <Time> <Content>`.
 
     Args:
         name: A name, a format string, or a format as it is.
         json_fields: Names of the caller's JSON fields, `{"body": "msg", "timestamp:ms": "t"}`.
+        own: Formats of the caller's own, by name.
 
     Raises:
         UsageError: If there is no such format, or fields are given for one that has none.
     """
-    chosen = name if isinstance(name, LogFormat) else _format_called(name)
+    chosen = name if isinstance(name, LogFormat) else _format_called(name, {**FORMATS, **own})
     if not json_fields:
         return chosen
     if chosen.json_fields is None:
@@ -93,15 +142,15 @@ def find_format(name: str | LogFormat, json_fields: Mapping[str, str] | None = N
     return replace(chosen, json_fields=JsonFields.of(json_fields))
 
 
-def _format_called(name: str) -> LogFormat:
+def _format_called(name: str, formats: Mapping[str, LogFormat]) -> LogFormat:
     if "<" in name or ">" in name:
         return format_from_string(name)
-    if name in FORMATS:
-        return FORMATS[name]
-    near = difflib.get_close_matches(name.lower(), FORMATS, n=1)
+    if name in formats:
+        return formats[name]
+    near = difflib.get_close_matches(name.lower(), formats, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise UsageError(
-        f"format '{printable(name)}': expected one of {', '.join(FORMATS)}, or a format string such as "
+        f"format '{printable(name)}': expected one of {', '.join(formats)}, or a format string such as "
         f"'<Date> <Time> <Level> <Component>: <Content>'.{hint}"
     )
 
@@ -133,12 +182,12 @@ class Detection:
     others: tuple[LogFormat, ...] = ()
 
 
-def detect_format(sample_lines: Iterable[str] | pl.Series) -> Detection:
+def detect_format(sample_lines: Iterable[str] | pl.Series, own: Iterable[LogFormat] = ()) -> Detection:
     """Find the format of a log from its first lines.
 
     The most specific format that fits nine lines in ten is chosen; else the one that fits the most lines, if
     half of them fit it or another one found beside it; else `plain`, which fits everything. Lines written as a
-    continuation of others don't count.
+    continuation of others don't count. Formats of one's own come before the others.
 
     Example:
         >>> detect_format(["081109 203530 147 INFO dfs.DataNode: up"]).format.name
@@ -148,32 +197,35 @@ def detect_format(sample_lines: Iterable[str] | pl.Series) -> Detection:
     lines = lines.filter(lines.str.strip_chars(" \t\r") != "")
     records = lines.filter(~looks_continued(lines))  # a log may have more lines of stack traces than of records
     lines = records if len(records) else lines
-    fits = {named.name: named.fits(lines) for named in _NAMED}
+    named = {one.name: one for one in (*own, *_NAMED)}
+    fits = {name: one.fits(lines) for name, one in named.items()}
     shares = {name: int(of_lines.sum()) / max(len(lines), 1) for name, of_lines in fits.items()}
     # Stable: those of which we are sure keep their order, most specific first; the others go by their share.
     ranked = sorted(shares, key=lambda name: -min(shares[name], _SURE))
     best = ranked[0]
-    others, n_unfit = _others(FORMATS[best], lines.filter(~fits[best]), max(len(lines), 1))
+    others, n_unfit = _others(named[best], lines.filter(~fits[best]), max(len(lines), 1), list(named.values()))
     if len(lines) - n_unfit < _LEAST * max(len(lines), 1):
-        return Detection(_PLAIN, 1.0, *_runner_up(best, shares))
-    return Detection(FORMATS[best], shares[best], *_runner_up(ranked[1], shares), others)
+        return Detection(_PLAIN, 1.0, *_runner_up(named[best], shares))
+    return Detection(named[best], shares[best], *_runner_up(named[ranked[1]], shares), others)
 
 
-def _others(best: LogFormat, unfit: pl.Series, n_lines: int) -> tuple[tuple[LogFormat, ...], int]:
+def _others(
+    best: LogFormat, unfit: pl.Series, n_lines: int, named: Sequence[LogFormat]
+) -> tuple[tuple[LogFormat, ...], int]:
     """Formats of the lines that don't fit the best one, of so many in all; and how many fit none of all these."""
     found: list[LogFormat] = []
     may_have_others = best.has_header or best.json_fields is not None
     while may_have_others and len(unfit) >= _LEAST_OTHERS and len(found) < _MOST_OTHERS:
         # A line of a dump may look like nearly anything; what begins with a time, or is a JSON object, is a record.
-        candidates = [one for one in _NAMED if one.name == "jsonl" or one.has_header]
+        candidates = [one for one in named if one.name == "jsonl" or one.has_header]
         fits = {one.name: one.fits(unfit) for one in candidates if one is not best and one not in found}
         name = max(fits, key=lambda name: int(fits[name].sum()))  # the first of equals: the most specific
         if int(fits[name].sum()) < max(_LEAST_OTHERS, _LEAST_OTHERS_SHARE * n_lines):
             break
-        found.append(FORMATS[name])
+        found.append(next(one for one in candidates if one.name == name))
         unfit = unfit.filter(~fits[name])
     return tuple(found), len(unfit)
 
 
-def _runner_up(name: str, shares: Mapping[str, float]) -> tuple[LogFormat | None, float]:
-    return (FORMATS[name], shares[name]) if shares[name] > 0 else (None, 0.0)
+def _runner_up(one: LogFormat, shares: Mapping[str, float]) -> tuple[LogFormat | None, float]:
+    return (one, shares[one.name]) if shares[one.name] > 0 else (None, 0.0)

@@ -26,7 +26,7 @@ from enhanced_deeplog.logs.json_lines import (
     logfmt_object,
     split_objects,
 )
-from enhanced_deeplog.logs.timestamps import TimestampReader
+from enhanced_deeplog.logs.timestamps import UTC, TimestampReader
 
 __all__ = ["LineParser", "LogFormat"]
 
@@ -81,13 +81,14 @@ class LogFormat:
             return split_objects(lines, self.json_fields, logfmt_object if self.pattern else json_object)
         return _split_by_pattern(lines, self.pattern, self.timestamp_unit)
 
-    def parser(self, sample: pl.Series, source: str, latest: datetime) -> LineParser:
+    def parser(self, sample: pl.Series, source: str, latest: datetime, zone: str = UTC) -> LineParser:
         """Settle what only the lines of a source can tell, from the first of them.
 
         Args:
             sample: The first lines of the source, String (N,).
             source: Its name, for errors.
             latest: When it was written last, UTC: for timestamps without a year.
+            zone: Of timestamps that name none.
 
         Raises:
             InputError: If numeric timestamps don't agree on a unit, or JSON objects have no known body.
@@ -95,7 +96,7 @@ class LogFormat:
         parts = self.split(sample)
         if self.json_fields is not None and not self.pattern:
             _check_has_body(parts, sample, source, self.json_fields.body)
-        return LineParser(self, TimestampReader.for_sample(parts["timestamp"], parts["unit"], source, latest))
+        return LineParser(self, TimestampReader.for_sample(parts["timestamp"], parts["unit"], source, latest, zone))
 
 
 def _check_has_body(parts: pl.DataFrame, sample: pl.Series, source: str, names: tuple[str, ...]) -> None:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from enhanced_deeplog.errors import ConfigError
+from enhanced_deeplog.logs.structured_bodies import spread_json, without_sql_literals
 from enhanced_deeplog.redaction import REDACTED
 
 __all__ = ["DEFAULT_MASKS", "MAX_BODY", "WILDCARD", "Mask", "choose_masks", "mask_bodies", "normalise_bodies"]
@@ -192,7 +193,7 @@ def choose_masks(*, extra: Mapping[str, str] | None = None, without: Iterable[st
 
 
 def normalise_bodies(bodies: pl.Series) -> pl.Series:
-    r"""Write every body on one line, with single blanks, and cut what is too long.
+    r"""Write every body on one line, with single blanks, JSON with its keys in order, and cut what is too long.
 
     Args:
         bodies: String (N,); null reads as empty.
@@ -206,7 +207,7 @@ def normalise_bodies(bodies: pl.Series) -> pl.Series:
     """
     bodies = bodies.cast(pl.String).fill_null("")
     bodies = _cut(bodies, pl.col("body").str.head(MAX_BODY - len(CUT_MARK) - 1) + f" {CUT_MARK}")
-    return bodies.str.replace_all(_BLANKS, " ").str.strip_chars(" ")
+    return spread_json(bodies.str.replace_all(_BLANKS, " ").str.strip_chars(" "))
 
 
 def mask_bodies(bodies: pl.Series, masks: Sequence[Mask] = DEFAULT_MASKS) -> pl.Series:
@@ -227,7 +228,7 @@ def mask_bodies(bodies: pl.Series, masks: Sequence[Mask] = DEFAULT_MASKS) -> pl.
         >>> mask_bodies(pl.Series(bodies)).to_list()
         ['ask <*> to delete <*>', 'user=<*> status=ok in <*>']
     """
-    bodies = normalise_bodies(bodies)
+    bodies = without_sql_literals(normalise_bodies(bodies), WILDCARD)
     any_part = "|".join([r"<\*>", *(mask.regex for mask in masks if not mask.keeps)])
     bodies = bodies.str.replace_all(f"(?:{any_part}){_HANGING_PATH}", WILDCARD)
     for mask in masks:

@@ -9,13 +9,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from enhanced_deeplog.errors import UsageError
+from enhanced_deeplog.logs import timestamps
 from enhanced_deeplog.logs.byte_streams import lines_of_list
 from enhanced_deeplog.logs.foreign_text import printable, storable
-from enhanced_deeplog.logs.formats import LogFormat, find_format
+from enhanced_deeplog.logs.formats import LogFormat, find_format, read_formats
 from enhanced_deeplog.logs.inputs import Input, expand_path, input_at, service_of
 from enhanced_deeplog.logs.session_keys import SessionKey, session_key_of
 from enhanced_deeplog.logs.sources import (
@@ -65,10 +67,12 @@ class LogRecords:
         lines: Iterable[str],
         *,
         format: str | LogFormat | None = None,
+        formats: str | Path | None = None,
         fields: Mapping[str, str] | None = None,
         session_key: str | SessionKey | None = None,
         source_name: str = "",
         service: str | None = None,
+        time_zone: str = timestamps.UTC,
         since: str | datetime | None = None,
         until: str | datetime | None = None,
         evidence: Literal["redacted", "full"] = "redacted",
@@ -81,9 +85,11 @@ class LogRecords:
         raw = [line.removesuffix("\n").encode("utf-8", "surrogatepass") for line in lines]
         options = _options(
             format,
+            formats=formats,
             fields=fields,
             session_key=session_key,
             service=service,
+            time_zone=time_zone,
             since=since,
             until=until,
             evidence=evidence,
@@ -145,10 +151,12 @@ class LogRecords:
 def read_records(
     *paths: str | Path,
     format: str | LogFormat | None = None,
+    formats: str | Path | None = None,
     fields: Mapping[str, str] | None = None,
     session_key: str | SessionKey | None = None,
     source_name: str | None = None,
     service: str | None = None,
+    time_zone: str = timestamps.UTC,
     since: str | datetime | None = None,
     until: str | datetime | None = None,
     evidence: Literal["redacted", "full"] = "redacted",
@@ -159,11 +167,13 @@ def read_records(
     Args:
         paths: Files or globs; `-` is standard input. Each file is read once, however often it is named.
         format: One of `FORMATS` or a format string; by default it is found out for each file.
+        formats: TOML file with formats of one's own, see `logs.formats.read_formats`; they are looked for first.
         fields: For JSON lines, our field -> theirs: `{"body": "msg", "timestamp:ms": "t"}`.
         session_key: One of `CANDIDATE_KEYS`, or a regex searched in the whole line.
         source_name: What `source` says instead of the path.
         service: What `service` says where a record names none.
-        since: First time to keep; a text in ISO 8601 or a datetime, UTC unless it has a zone. A record
+        time_zone: Of timestamps that name none, "Europe/Berlin".
+        since: First time to keep; a text in ISO 8601 or a datetime, in `time_zone` unless it has a zone. A record
             without a timestamp has that of the record before.
         until: First time not to keep.
         evidence: "full" leaves secrets in `text`, so that findings show lines as they are; they are nowhere else.
@@ -178,9 +188,11 @@ def read_records(
         raise UsageError("read_records: expected at least one path; got none. Give files, globs, or - for stdin.")
     options = _options(
         format,
+        formats=formats,
         fields=fields,
         session_key=session_key,
         service=service,
+        time_zone=time_zone,
         since=since,
         until=until,
         evidence=evidence,
@@ -208,9 +220,11 @@ def records_from(rows: Iterable[Mapping[str, Any]], **options: Any) -> LogRecord
 def _options(
     format: str | LogFormat | None,
     *,
+    formats: str | Path | None,
     fields: Mapping[str, str] | None,
     session_key: str | SessionKey | None,
     service: str | None,
+    time_zone: str,
     since: str | datetime | None,
     until: str | datetime | None,
     evidence: Literal["redacted", "full"],
@@ -223,18 +237,21 @@ def _options(
         raise UsageError(f"batch_size: expected at least 1 record, got {batch_size}.")
     if format is None and fields:
         format = "jsonl"  # only JSON lines have fields to name
+    own = {} if formats is None else read_formats(Path(formats))
     return ReadOptions(
-        format=None if format is None else find_format(format, fields),
+        format=None if format is None else find_format(format, fields, own),
+        own_formats=tuple(own.values()),
         session_key=None if session_key is None else session_key_of(session_key),
         service=None if service is None else storable(service),
-        since=_moment("since", since),
-        until=_moment("until", until),
+        time_zone=timestamps.check_time_zone(time_zone),
+        since=_moment("since", since, time_zone),
+        until=_moment("until", until, time_zone),
         keep_text=evidence == "full",
         batch_size=batch_size,
     )
 
 
-def _moment(name: str, given: str | datetime | None) -> datetime | None:
+def _moment(name: str, given: str | datetime | None, zone: str) -> datetime | None:
     """A time as it stands in `timestamp`: UTC, without a zone."""
     if isinstance(given, str):
         written = given
@@ -243,10 +260,12 @@ def _moment(name: str, given: str | datetime | None) -> datetime | None:
         except ValueError:
             raise UsageError(
                 f"{name}: expected a time such as 2024-03-01T08:00:00Z, got '{printable(written)}'. "
-                f"Without a zone it is UTC."
+                f"Without a zone it is in {zone}."
             ) from None
-    if given is None or given.tzinfo is None:
-        return given
+    if given is None:
+        return None
+    if given.tzinfo is None:
+        given = given.replace(tzinfo=ZoneInfo(zone))
     return given.astimezone(UTC).replace(tzinfo=None)
 
 

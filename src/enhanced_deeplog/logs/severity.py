@@ -12,9 +12,21 @@ import polars as pl
 from enhanced_deeplog.events import EventVocabulary
 from enhanced_deeplog.logs.sessions import Sessions
 
-__all__ = ["may_fail", "severe_events"]
+__all__ = ["SEVERE_LEVELS", "may_fail", "severe_events"]
 
-_SEVERE = ("ERROR", "ERR", "SEVERE", "FAILURE", "FATAL", "CRIT", "CRITICAL", "ALERT", "EMERG", "EMERGENCY", "PANIC")
+SEVERE_LEVELS = (
+    "ERROR",
+    "ERR",
+    "SEVERE",
+    "FAILURE",
+    "FATAL",
+    "CRIT",
+    "CRITICAL",
+    "ALERT",
+    "EMERG",
+    "EMERGENCY",
+    "PANIC",
+)
 _HARMLESS = ("TRACE", "DEBUG", "INFO", "NOTICE", "WARN", "WARNING")
 # Only where records have no level that we know: a text that mentions an error is no error if its level is INFO.
 _FAILED = re.compile(
@@ -55,8 +67,8 @@ def severe_events(sessions: Sessions, vocabulary: EventVocabulary) -> npt.NDArra
     severe = np.zeros(len(vocabulary), dtype=np.bool_)
     level = pl.col("severity")
     levels = sessions.records.group_by("event_id").agg(
-        level.is_in(_SEVERE).fill_null(False).mean().alias("share"),
-        (~level.is_in(_SEVERE + _HARMLESS)).fill_null(True).all().alias("unknown"),
+        level.is_in(SEVERE_LEVELS).fill_null(False).mean().alias("share"),
+        (~level.is_in(SEVERE_LEVELS + _HARMLESS)).fill_null(True).all().alias("unknown"),
     )
     for event, share, unknown in levels.iter_rows():
         severe[event] = bool(_FAILED.search(vocabulary.template(event))) if unknown else share > 0.5

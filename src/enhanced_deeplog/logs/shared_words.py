@@ -16,7 +16,7 @@ __all__ = ["PLAIN_WORDS", "is_plain", "shared_words"]
 # Nobody's secret, and what rare templates are understood by.
 PLAIN_WORDS = frozenset((resources.files("enhanced_deeplog.logs") / "plain_words.txt").read_text("utf-8").split())
 _WORD = re.compile(r"[^0-9A-Za-z_]*([A-Za-z]*)[^0-9A-Za-z_]*")
-_ERROR = re.compile(r"(?:[a-z][0-9A-Za-z_]*\.)*(?:[A-Z][a-z]+)+(?:Exception|Error|Failure|Fault):?")
+_ERROR = re.compile(r"(?:[a-z][0-9A-Za-z_]*\.)*[A-Z][A-Za-z]*(?:Exception|Error|Failure|Fault):?")
 
 
 def is_plain(token: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from enhanced_deeplog.errors import InputError
+from enhanced_deeplog.logs import timestamps
 from enhanced_deeplog.logs.byte_streams import TextLines
 from enhanced_deeplog.logs.continuations import MAX_JOINED_BYTES, MAX_JOINED_LINES, join_continuations, looks_continued
 from enhanced_deeplog.logs.envelopes import find_envelope
@@ -111,8 +112,10 @@ class ReadOptions:
     """How to read; the same for all sources of one call."""
 
     format: LogFormat | None = None  # None: find it out, source by source
+    own_formats: tuple[LogFormat, ...] = ()  # looked for before those that everybody knows
     session_key: SessionKey | None = None  # None: what the format gives
     service: str | None = None
+    time_zone: str = timestamps.UTC  # of timestamps that name none
     redactor: Redactor = field(default_factory=Redactor)
     keep_text: bool = False  # leave secrets in `text`, and nowhere else
     since: datetime | None = None
@@ -175,25 +178,25 @@ def _parser_of(sample: pl.Series, source: Source, options: ReadOptions, latest: 
     if envelope is not None:
         sample = envelope.open(sample)["content"]
     if log_format is None:
-        source.detection = detect_format(sample)
+        source.detection = detect_format(sample, options.own_formats)
         log_format, others = source.detection.format, source.detection.others
-    parser = log_format.parser(sample, source.path, latest)
+    parser = log_format.parser(sample, source.path, latest, options.time_zone)
     if options.format is None and log_format.has_header:
         beside = [name for name in _FALLBACKS if name is not log_format and name not in others]
-        parser = replace(parser, fallbacks=_parsers(beside, sample, source, latest))
-    parser = replace(parser, others=_parsers(others, sample, source, latest), envelope=envelope)
+        parser = replace(parser, fallbacks=_parsers(beside, sample, source, latest, options.time_zone))
+    parser = replace(parser, others=_parsers(others, sample, source, latest, options.time_zone), envelope=envelope)
     source.format = parser.name
     return parser
 
 
 def _parsers(
-    formats: Iterable[LogFormat], sample: pl.Series, source: Source, latest: datetime
+    formats: Iterable[LogFormat], sample: pl.Series, source: Source, latest: datetime, zone: str
 ) -> tuple[LineParser, ...]:
     """Parsers for what is not most of a source; without those that its lines don't suffice for."""
     found = []
     for log_format in formats:
         with contextlib.suppress(InputError):  # JSON without a text, times of two units: such lines fit nothing, then
-            found.append(log_format.parser(sample.filter(log_format.fits(sample)), source.path, latest))
+            found.append(log_format.parser(sample.filter(log_format.fits(sample)), source.path, latest, zone))
     return tuple(found)
 
 

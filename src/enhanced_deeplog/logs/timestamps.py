@@ -7,6 +7,8 @@ change from line to line.
 
 from __future__ import annotations
 
+import difflib
+import zoneinfo
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,10 +17,11 @@ import polars as pl
 from enhanced_deeplog.errors import InputError, UsageError
 from enhanced_deeplog.logs.foreign_text import extract_groups, printable
 
-__all__ = ["TimestampReader", "TimestampStyle", "check_timestamp_unit"]
+__all__ = ["UTC", "TimestampReader", "TimestampStyle", "check_time_zone", "check_timestamp_unit"]
 
 _NS_PER = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _UTC_NS = pl.Datetime("ns")
+UTC = "UTC"
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,13 @@ class TimestampStyle:
     width: int
     rewrite: tuple[str, str] | None = None
 
-    def read(self, texts: pl.Series, latest: datetime) -> pl.Series:
-        """Texts -> Datetime("ns") in UTC; null where written otherwise. A missing zone means UTC.
+    def read(self, texts: pl.Series, latest: datetime, zone: str = UTC) -> pl.Series:
+        """Texts -> Datetime("ns") in UTC; null where written otherwise.
 
         Args:
             texts: Timestamps as written, String (N,).
             latest: Where the year is missing, it is the last one that gives no time more than two days after this.
+            zone: Of texts that name none.
         """
         if self.rewrite is not None:
             texts = texts.str.replace(*self.rewrite)
@@ -49,8 +53,8 @@ class TimestampStyle:
             base = base.str.replace("T", " ", literal=True)
         times = self._times(base) if "%y" in self.strptime.lower() else self._times_of_last_year(base, latest)
         if (rest.str.len_bytes().max() or 0) == 0:
-            return times
-        return _with_fraction_and_zone(times, rest)
+            return _in_utc(times, zone)
+        return _with_fraction_and_zone(times, rest, zone)
 
     def _times(self, texts: pl.Series, year: str = "") -> pl.Series:
         # Parsed in microseconds first: year 9999 would overflow nanoseconds, and becomes null instead.
@@ -64,13 +68,21 @@ class TimestampStyle:
         return known.select(pl.coalesce(pl.when(pl.col(year) <= last).then(year) for year in known.columns)).to_series()
 
 
+def _in_utc(times: pl.Series, zone: str) -> pl.Series:
+    """Times on the clocks of a zone -> UTC; of an hour that comes twice the first, null for one that never came."""
+    if zone == UTC:
+        return times
+    there = times.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+    return there.dt.convert_time_zone(UTC).dt.replace_time_zone(None)
+
+
 _FRACTION_AND_ZONE = (
     r"^(?P<whole>(?:[.,](?P<fraction>[0-9]{1,9})[0-9]*)?"
-    r" ?(?:Z|UTC|GMT|(?P<sign>[+-])(?P<hours>[0-9]{2}):?(?P<minutes>[0-9]{2})?)?)$"
+    r" ?(?P<zone>Z|UTC|GMT|(?P<sign>[+-])(?P<hours>[0-9]{2}):?(?P<minutes>[0-9]{2})?)?)$"
 )
 
 
-def _with_fraction_and_zone(times: pl.Series, rest: pl.Series) -> pl.Series:
+def _with_fraction_and_zone(times: pl.Series, rest: pl.Series, zone: str) -> pl.Series:
     """Add what stands behind the seconds; null where that is neither a fraction nor a zone."""
 
     def number(part: str) -> pl.Expr:
@@ -79,7 +91,10 @@ def _with_fraction_and_zone(times: pl.Series, rest: pl.Series) -> pl.Series:
     fraction_ns = pl.col("fraction").str.pad_end(9, "0").cast(pl.Int64, strict=False).fill_null(0)
     offset_ns = (number("hours") * 60 + number("minutes")) * 60 * _NS_PER["s"]
     east = pl.when(pl.col("sign") == "-").then(-offset_ns).otherwise(offset_ns)
-    total = pl.lit(times.cast(pl.Int64)) + fraction_ns - east
+    begin = pl.lit(times.cast(pl.Int64))
+    if zone != UTC:
+        begin = pl.when(pl.col("zone").is_null()).then(pl.lit(_in_utc(times, zone).cast(pl.Int64))).otherwise(begin)
+    total = begin + fraction_ns - east
     parts = extract_groups(rest, _FRACTION_AND_ZONE)
     time = pl.when(pl.col("whole").is_not_null()).then(total).cast(_UTC_NS)
     return parts.select(time.alias("time"))["time"]
@@ -143,14 +158,18 @@ class TimestampReader:
         style: How texts are written; None if none of the known ways was seen.
         unit: Unit of numbers that don't state one: s, ms, us or ns; None if there were none.
         latest: When the source was written last, UTC: what tells the year where it is not written.
+        zone: Of timestamps that name none.
     """
 
     style: TimestampStyle | None
     unit: str | None
     latest: datetime
+    zone: str = UTC
 
     @classmethod
-    def for_sample(cls, texts: pl.Series, stated: pl.Series, source: str, latest: datetime) -> TimestampReader:
+    def for_sample(
+        cls, texts: pl.Series, stated: pl.Series, source: str, latest: datetime, zone: str = UTC
+    ) -> TimestampReader:
         """Decide from a sample: the style that reads the most texts, the unit that all numbers agree on.
 
         Args:
@@ -158,6 +177,7 @@ class TimestampReader:
             stated: Unit that each one carries, String (N,), null where it carries none.
             source: Name of the source, for the error.
             latest: When it was written last, UTC.
+            zone: Of texts that name none.
 
         Raises:
             InputError: If numbers without a unit have magnitudes of more than one unit.
@@ -165,14 +185,17 @@ class TimestampReader:
         texts = texts.str.strip_chars()
         n_read = [style.read(texts, latest).is_not_null().sum() for style in _STYLES]
         style = _STYLES[n_read.index(max(n_read))] if max(n_read) else None
-        return cls(style, _agreed_unit(texts, stated, source), latest)
+        return cls(style, _agreed_unit(texts, stated, source), latest, zone)
 
     def read(self, texts: pl.Series, stated: pl.Series) -> pl.Series:
         """Timestamps as written -> Datetime("ns") in UTC (N,); null where one can't be read."""
         texts = texts.str.strip_chars()
         if self.style is None and self.unit is None and stated.null_count() == len(stated):
             return pl.Series("timestamp", [None], _UTC_NS).new_from_index(0, len(texts))
-        times = texts.clear(len(texts)).cast(_UTC_NS) if self.style is None else self.style.read(texts, self.latest)
+        if self.style is None:
+            times = texts.clear(len(texts)).cast(_UTC_NS)
+        else:
+            times = self.style.read(texts, self.latest, self.zone)
         if self.unit is not None or stated.null_count() < len(stated):
             numbers = _epoch_times(texts, stated, self.unit)
             times = times.to_frame("t").select(pl.coalesce("t", numbers))["t"]
@@ -192,6 +215,23 @@ def _agreed_unit(texts: pl.Series, stated: pl.Series, source: str) -> str | None
             f"format string."
         )
     return None if seen.is_empty() else str(seen["unit"][0])
+
+
+def check_time_zone(zone: str) -> str:
+    """The name of a time zone, as it is.
+
+    Raises:
+        UsageError: If there is no such zone.
+    """
+    try:
+        pl.Series([datetime(2000, 1, 1)]).dt.replace_time_zone(zone)
+    except (pl.exceptions.PolarsError, ValueError):
+        near = difflib.get_close_matches(zone, sorted(zoneinfo.available_timezones()), n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise UsageError(
+            f"time zone '{printable(zone)}': expected a name such as Europe/Berlin, America/New_York or UTC.{hint}"
+        ) from None
+    return zone
 
 
 def check_timestamp_unit(written: str, name: str, unit: str) -> None:
