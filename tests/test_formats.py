@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enhanced_deeplog.errors import InputError, UsageError
+from enhanced_deeplog import LogRecords
+from enhanced_deeplog.errors import ConfigError, InputError, UsageError
 from enhanced_deeplog.logs.formats import FORMATS, detect_format, find_format, format_from_string, printable
 
 NOW = datetime(2024, 3, 2, 12)
@@ -434,3 +435,76 @@ def test_detection_is_deterministic_and_never_fails(lines):
 @given(st.text())
 def test_printable_text_is_printable(text):
     assert printable(text, limit=50).isprintable()
+
+
+# --- formats of one's own ---
+
+OWN = """
+[shop]
+pattern = '^#(?P<session_key>[0-9]+) {TIMESTAMP} (?P<severity>[A-Z]+)! (?P<body>.*)$'
+example = "#17 2024-03-01 08:00:00 WARN! late"
+"""
+
+
+def test_a_format_of_ones_own_is_found_before_the_others_and_by_its_name(tmp_path):
+    (tmp_path / "own.toml").write_text(OWN, encoding="utf-8")
+    lines = [f"#{i} 2024-03-01 08:00:{i:02} WARN! late" for i in range(20)]
+    for asked in (None, "shop"):
+        records = LogRecords.from_lines(lines, format=asked, formats=tmp_path / "own.toml")
+        row = records.head(1).row(0, named=True)
+        assert (row["session_key"], row["severity"], row["body"]) == ("0", "WARN", "late")
+        assert records.sources[0].format == "shop"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[x", r"^Expected a TOML file with log formats at .*own\.toml: "),
+        ("x = 1", r"own\.toml, format x: expected texts called pattern and example, and perhaps unit; got 1\.$"),
+        (
+            "[x]\npattern = '('\nexample = 'a'",
+            r"format x: the pattern is no valid Rust regular expression: error: unclo",
+        ),
+        ("[x]\npattern = '^(?P<body>b)'\nexample = 'a'", r"format x: the pattern doesn't fit its own example, a$"),
+        (
+            "[x]\npattern = '^a'\nexample = 'a'",
+            r"format x: the pattern has no group \(\?P<body>\.\.\.\): what the record says",
+        ),
+        ("[hdfs]\npattern = '^a'\nexample = 'a'", r"format hdfs: expected a name of its own, without < and >"),
+        ("[x]\npattern = '^a'\nexample = 'a'\nunit = 'h'", r"expected a unit only behind the timestamp, one of s, ms"),
+    ],
+)
+def test_a_format_of_ones_own_that_cant_be_used_is_refused(tmp_path, text, said):
+    (tmp_path / "own.toml").write_text(text, encoding="utf-8")
+    with pytest.raises((ConfigError, UsageError), match=said):
+        LogRecords.from_lines(["a"], formats=tmp_path / "own.toml")
+
+
+# --- time zones ---
+
+
+def test_a_time_that_names_no_zone_is_on_the_clocks_of_the_zone_that_was_asked_for():
+    lines = [
+        "2024-07-01 08:00:00,123 INFO a.b: summer",
+        "2024-01-01 08:00:00,123 INFO a.b: winter",
+        "2024-07-01T08:00:00Z INFO a.b: says so itself",
+        "2024-10-27 02:30:00 INFO a.b: comes twice, and is the first",
+        "2024-03-31 02:30:00 INFO a.b: never came",
+    ]
+    times = LogRecords.from_lines(lines, time_zone="Europe/Berlin").head(9)["timestamp"]
+    assert times.to_list() == [
+        datetime(2024, 7, 1, 6, 0, 0, 123_000),
+        datetime(2024, 1, 1, 7, 0, 0, 123_000),
+        datetime(2024, 7, 1, 8),
+        datetime(2024, 10, 27, 0, 30),
+        None,
+    ]
+    late = LogRecords.from_lines(lines[:3], time_zone="Europe/Berlin", since="2024-07-01T09:00")
+    assert late.head(9)["body"].to_list() == ["says so itself"]
+
+
+def test_a_time_zone_that_isnt_one_is_refused_with_the_nearest():
+    with pytest.raises(
+        UsageError, match=r"^time zone 'Europe/Berln': expected a name .* Did you mean Europe/Berlin\?$"
+    ):
+        LogRecords.from_lines(["a"], time_zone="Europe/Berln")

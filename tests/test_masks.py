@@ -342,3 +342,26 @@ def test_wrong_names_are_refused_with_the_nearest_one() -> None:
     with pytest.raises(ConfigError, match=r"^A mask 'url' exists already: leave the default one out, or choose "):
         choose_masks(extra={"url": "x"})
     assert choose_masks(extra={"url": "x"}, without=["url"])[0] == Mask("url", "x")
+
+
+def test_json_bodies_are_a_structure_of_keys_in_order_with_their_values_masked() -> None:
+    bodies = pl.Series(
+        [
+            'paid {"total":17,"by":"card","to":{"id":"a1b2c3","ok":true}}',
+            'paid {"by":"card","to":{"ok":true,"id":"f00e1"},"total":3}',
+        ]
+    )
+    assert set(mask_bodies(bodies)) == {'paid {"by": "card", "to": {"id": "<*>", "ok": true}, "total": <*>}'}
+    assert mask_bodies(pl.Series(['{"a":1', "{'a': 1}", '{"a": }'])).to_list() == ['{"a":<*>', "{'a': <*>}", '{"a": }']
+
+
+def test_sql_is_a_fingerprint_without_literals() -> None:
+    bodies = [
+        "select id from orders where name = 'O''Hara' and day in ('Mon', 'Tue')",
+        "INSERT INTO t VALUES ('a b', 7)",
+    ]
+    assert mask_bodies(pl.Series(bodies)).to_list() == [
+        "select id from orders where name = <*> and day in (<*>)",
+        "INSERT INTO t VALUES (<*>)",
+    ]
+    assert mask_bodies(pl.Series(["can't open 'config'"])).to_list() == ["can't open 'config'"]

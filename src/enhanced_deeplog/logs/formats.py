@@ -110,9 +110,10 @@ def _own_format(name: str, entry: object, path: Path) -> LogFormat:
     except pl.exceptions.PolarsError as error:
         reason = next((line for line in str(error).splitlines() if line.startswith("error:")), str(error))
         raise ConfigError(f"{where}: the pattern is no valid Rust regular expression: {printable(reason)}") from None
-    if not row["fits"] or row["body"] is None:
-        what = "has no group (?P<body>...)" if row["fits"] else "doesn't fit its own example"
-        raise ConfigError(f"{where}: the pattern {what}. Other groups are timestamp, severity, component, ...")
+    if "(?P<body>" not in made.pattern and "(?P<request>" not in made.pattern:
+        raise ConfigError(f"{where}: the pattern has no group (?P<body>...): what the record says is in it.")
+    if not row["fits"]:
+        raise ConfigError(f"{where}: the pattern doesn't fit its own example, {printable(entry['example'])}")
     return made
 
 
