@@ -325,7 +325,7 @@ names = st.sampled_from(["msg", "body", "time", "level", "severityNumber", "scop
 
 
 @given(st.lists(st.dictionaries(names, json_values, max_size=6), min_size=1, max_size=5))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_any_json_object_makes_one_row(objects):
     lines = ['{"msg": "x"}'] * 6 + [json.dumps(one) for one in objects]
     try:
@@ -379,7 +379,7 @@ literals = st.text(st.sampled_from(" :|-[](){}.*+?^$\\#&~/\"'%\t"), min_size=1, 
 
 
 @given(st.permutations(["Level", "Component", "Host", "Pid", "SessionKey", "Other", "Content"]), st.data())
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_what_is_written_by_a_format_string_is_read_back(order, data):
     values = {name: data.draw(words, label=name) for name in order}
     text = line = ""

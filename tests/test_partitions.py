@@ -40,7 +40,7 @@ def told(sessions: Sessions) -> list[tuple[object, ...]]:
     ]
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     st.lists(lines_of_a_file, min_size=1, max_size=3),
     st.sampled_from(["key", "idle_gap", "count"]),

@@ -152,7 +152,7 @@ def with_times(records: list[dict[str, Any]], *, untimed: str) -> list[dict[str,
 
 
 @given(records_strategy, rules_strategy, limits_strategy, st.sampled_from(["", "", "x.log", "y.log"]))
-@settings(max_examples=250)
+@settings(max_examples=120)
 def test_sessions_are_those_of_the_naive_twin(
     records: list[dict[str, Any]],
     rules: SessionRules,

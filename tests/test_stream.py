@@ -42,7 +42,7 @@ def interleaved(batches: Sequence[pl.DataFrame], rng: random.Random) -> list[pl.
     return [whole[begin:end] for begin, end in pairwise(cuts)]
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     st.lists(lines_of_a_file, min_size=1, max_size=3),
     st.sampled_from(["key", "idle_gap", "count", "time_span"]),
