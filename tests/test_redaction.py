@@ -303,3 +303,9 @@ def test_a_word_of_few_sessions_is_hidden_and_still_recognised() -> None:
     assert not any("stepodd" in text for text in texts)
     events = [batch["event_id"][0] for batch in model.parse(LogRecords.from_lines([lines[-1]]))]
     assert events[0] >= 3
+
+
+def test_a_secret_that_json_writes_otherwise_in_the_line_is_found_in_the_body() -> None:
+    line = '{"time": "2024-03-01T08:00:00Z", "level": "info", "msg": "login password' + r'\u003dhunter2"}'
+    record = LogRecords.from_lines([line]).head(1).row(0, named=True)
+    assert record["body"] == record["text"] == "login password=<redacted:secret>"

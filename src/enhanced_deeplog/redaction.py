@@ -269,16 +269,18 @@ class Redactor:
             some = _replace(secret, some)
         return texts.clone().scatter(suspicious.arg_true(), some)
 
-    def redact_columns(self, frame: pl.DataFrame, *, by: str, columns: Iterable[str], key: str) -> pl.DataFrame:
+    def redact_columns(
+        self, frame: pl.DataFrame, *, by: tuple[str, str], columns: Iterable[str], key: str
+    ) -> pl.DataFrame:
         """A frame whose rows hold no secrets in some columns.
 
         Args:
             frame: With these columns, all of them String.
-            by: The column that a row's texts all come from: where it isn't suspicious, none of them is.
+            by: The columns that a row's texts come from: where neither is suspicious, none of them is.
             columns: To be redacted.
             key: Of session keys, which stay as distinct as they were.
         """
-        suspicious = self.suspects(frame[by])
+        suspicious = self.suspects(frame[by[0]]) | self.suspects(frame[by[1]])
         if not suspicious.any():
             return frame
         rows, some = suspicious.arg_true(), frame.filter(suspicious)

@@ -131,7 +131,7 @@ def analyze(
     try:
         model = _fit(config, mixed, usual, workers)
         _tell_of_misread(mixed, usual)
-        message(_learnt_from(model.summary))
+        message(_learnt_from(model.summary, presumed=usual is None))
         if bundle is not None:
             from enhanced_deeplog.bundle import save_bundle
 
@@ -148,15 +148,10 @@ def analyze(
     say(findings, model.classes)
 
 
-def _learnt_from(summary: dict[str, Any]) -> str:
+def _learnt_from(summary: dict[str, Any], *, presumed: bool) -> str:
     """What was chosen, where nothing was asked for."""
-    learnt, n_sessions = summary["n_normal_sessions"], summary["n_sessions"]
-    presumed = f"{learnt:,} of {n_sessions:,}, those that look usual in the log itself"
-    given = f"{learnt:,}, given as normal"
-    return (
-        f"Sessions: {summary['session_key_reason']}. Learnt from "
-        f"{presumed if summary['normal_from'].startswith('presumed') else given}."
-    )
+    of = f" of {summary['n_sessions']:,}, those that look usual in the log itself" if presumed else ", given as normal"
+    return f"Sessions: {summary['session_key_reason']}. Learnt from {summary['n_normal_sessions']:,}{of}."
 
 
 def _tell_of_differences(found: Differences | None, *, to_screen: bool) -> None:

@@ -322,7 +322,12 @@ def _parsed(lines: _Lines, parser: LineParser, source: Source, options: ReadOpti
 def redact_records(records: pl.DataFrame, redactor: Redactor, *, keep_text: bool = False) -> pl.DataFrame:
     """The same records, columns of `RECORD_SCHEMA`, without secrets; `keep_text` leaves them in `text`."""
     columns = _WITH_SECRETS if keep_text else (*_WITH_SECRETS, "text")
-    return redactor.redact_columns(records, by="text", columns=columns, key="session_key")
+    redacted = redactor.redact_columns(records, by=("text", "body"), columns=columns, key="session_key")
+    if keep_text or redacted is records:
+        return redacted
+    # JSON may write `=` as an escape: what is seen in the body alone would stay in the line.
+    only_in_body = (redacted["body"] != records["body"]) & (redacted["text"] == records["text"])
+    return redacted.with_columns(text=pl.when(only_in_body).then("body").otherwise("text"))
 
 
 def _count(parsed: _Parsed, source: Source) -> None:
