@@ -381,7 +381,7 @@ class EnhancedDeepLog:
             n_records = sum(source.n_records for source in records.sources)
             raise SessionError(
                 f"The session key {key!r} matches none of {n_records:,} records; the first one is "
-                f"{str(records.head(1)['text'][0])[:200]!r}. Give --session-key a pattern that occurs in the lines, or "
+                f"{self.redactor.redact_text(records.head(1)['text'][0])[:200]!r}. Give --session-key a pattern that occurs in the lines, or "
                 "leave it out."
             )
 

@@ -36,6 +36,7 @@ class TemplateDifference:
         per_normal_session: How often in one of the normal logs.
         source: Where it is first in the logs; "" if it is gone...
         line: ...from 1; 0 if it is gone.
+        text: That line without its secrets; "" if it is gone.
     """
 
     what: What
@@ -46,6 +47,7 @@ class TemplateDifference:
     per_normal_session: float
     source: str
     line: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class Differences:
 def differences_between(sessions: Sessions, normal: Sessions, vocabulary: EventVocabulary) -> Differences:
     """Compare how often sessions have each template.
 
-    A mean is another one where it differs by four standard errors of the difference, and by half of itself; a template
-    that normal logs don't have at all is new however rare it is.
+    A mean is another one where it differs by four standard errors of the difference, and is half as large again as the
+    other; a template that normal logs don't have at all is new however rare it is.
 
     Args:
         sessions: Of the logs.
@@ -106,8 +108,7 @@ def differences_between(sessions: Sessions, normal: Sessions, vocabulary: EventV
             n_normal_sessions=int(theirs.present[event]),
             per_session=float(ours.mean[event]),
             per_normal_session=float(theirs.mean[event]),
-            source=firsts.get(event, ("", 0))[0],
-            line=firsts.get(event, ("", 0))[1],
+            **firsts.get(event, {"source": "", "line": 0, "text": ""}),
         )
         for event in ranked
     )
@@ -140,9 +141,10 @@ def _standard_errors_apart(a: _Counts, b: _Counts) -> Float64s:
     return np.asarray((a.mean - b.mean) / error)
 
 
-def _first_places(sessions: Sessions) -> Mapping[int, tuple[str, int]]:
-    firsts = sessions.records.group_by("event_id").agg(pl.col("source", "line").sort_by("source", "line").first())
-    return {event: (source, line) for event, source, line in firsts.select("event_id", "source", "line").iter_rows()}
+def _first_places(sessions: Sessions) -> Mapping[int, dict[str, Any]]:
+    columns = ["source", "line", "text"]
+    firsts = sessions.records.group_by("event_id").agg(pl.col(columns).sort_by("timestamp", "source", "line").first())
+    return {row.pop("event_id"): row for row in firsts.select("event_id", *columns).iter_rows(named=True)}
 
 
 def _severe_share(sessions: Sessions) -> float | None:

@@ -24,6 +24,7 @@ from enhanced_deeplog.logs.open_sessions import OpenPart, OpenSessions, as_sessi
 from enhanced_deeplog.logs.records import RECORD_SCHEMA, redact_records
 from enhanced_deeplog.logs.session_keys import session_key_of
 from enhanced_deeplog.logs.sessions import check_has_time
+from enhanced_deeplog.redaction import REDACTED
 from enhanced_deeplog.remembered import Remembered
 
 if TYPE_CHECKING:
@@ -183,8 +184,12 @@ class StreamingClassifier:
         model = self.model
         if self._key is not None and self._key.column != "session_key":
             found = self._key.extract(batch)
-            batch = batch.with_columns(pl.coalesce(found, "session_key") if own_keys else found)
-        batch = redact_records(batch, model.redactor, keep_text=self.evidence == "full")
+            batch = batch.with_columns(pl.coalesce(found, "session_key") if own_keys else _known_apart(found, batch))
+        # Mappings say what they like in any field; a batch of `LogRecords` has it all from its lines.
+        by = (
+            ("text", "body", "session_key", "host", "process", "component", "service") if own_keys else ("text", "body")
+        )
+        batch = redact_records(batch, model.redactor, keep_text=self.evidence == "full", by=by)
         masked, given = masked_bodies(batch, model.miner)
         distinct = masked.unique(maintain_order=True).to_list()
         ids = look_up(distinct, given, model.miner, model.vocabulary, known=self._known_events)
@@ -316,6 +321,24 @@ class StreamingClassifier:
             if finding.is_anomaly or part.told:
                 findings.append(finding)
             part.told, part.changed = finding.is_anomaly, False
+
+
+def _known_apart(found: pl.Series, batch: pl.DataFrame) -> pl.Series:
+    """Session keys; where the line has them no more, for they are secrets, those that were found when it was read.
+
+    Raises:
+        InputError: If it was read without looking for them.
+    """
+    is_lost = found.str.contains(REDACTED).fill_null(value=False)
+    if not is_lost.any():
+        return found
+    before = batch["session_key"]
+    if not before.filter(is_lost).str.contains(f"{REDACTED}-[0-9a-f]{{8}}").fill_null(value=False).all():
+        raise InputError(
+            "Expected records with the session key of the model, which is a secret here and no longer in their lines. "
+            "Read them with it: read_records(..., session_key=model.session_rules.key)."
+        )
+    return pl.select(pl.when(is_lost).then(before).otherwise(found).alias("session_key")).to_series()
 
 
 def _checked(frame: pl.DataFrame) -> pl.DataFrame:

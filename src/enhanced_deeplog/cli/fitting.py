@@ -19,6 +19,7 @@ from enhanced_deeplog.cli.options import (
     Output,
     Reading,
     Settings,
+    ShownLines,
     Workers,
     check_standard_input,
 )
@@ -47,7 +48,9 @@ Normal = Annotated[
 ]
 NormalUntil = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="What is earlier than this in MIXED is normal: instead of --normal."),
+    typer.Option(
+        metavar="TIME", help="Earlier than this, MIXED is normal: instead of --normal. Sessions are cut there."
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option(help="Replace a bundle that is there.")]
 
@@ -80,7 +83,7 @@ def fit(
     config, of_mixed, usual = _settled(reading, settings, files, normal, normal_until)
     mixed = of_mixed.records(files) if files else None
     model = _fit(config, mixed, usual, workers)
-    _tell_of_misread(mixed, usual)
+    _tell_of_misread(mixed, None if normal_until else usual)  # of a file once
     from enhanced_deeplog.bundle import save_bundle
 
     bundle_id = save_bundle(model, bundle, overwrite=overwrite)
@@ -92,7 +95,7 @@ def fit(
         compared = {} if model.differences is None else {"differences": model.differences.to_json()}
         write_lines([json_format.dumps({"bundle_id": bundle_id, **model.summary, **compared})])
         return
-    _tell_of_differences(model.differences, to_screen=True)
+    _tell_of_differences(model.differences, reading, to_screen=True)
     from enhanced_deeplog.cli.learnt import learnt_screen
 
     write_screen(*learnt_screen(model.summary, model.classes))
@@ -130,7 +133,7 @@ def analyze(
     first = _first_look(config, mixed, usual, workers, judge) if _is_long(mixed) else None
     try:
         model = _fit(config, mixed, usual, workers)
-        _tell_of_misread(mixed, usual)
+        _tell_of_misread(mixed, None if normal_until else usual)  # of a file once
         message(_learnt_from(model.summary, presumed=usual is None))
         if bundle is not None:
             from enhanced_deeplog.bundle import save_bundle
@@ -144,7 +147,7 @@ def analyze(
             with contextlib.suppress(typer.Exit):  # that it was interrupted is said, whatever was found
                 say(*first)
         raise
-    _tell_of_differences(model.differences, to_screen=output is None and not json)
+    _tell_of_differences(model.differences, reading, to_screen=output is None and not json)
     say(findings, model.classes)
 
 
@@ -154,13 +157,13 @@ def _learnt_from(summary: dict[str, Any], *, presumed: bool) -> str:
     return f"Sessions: {summary['session_key_reason']}. Learnt from {summary['n_normal_sessions']:,}{of}."
 
 
-def _tell_of_differences(found: Differences | None, *, to_screen: bool) -> None:
+def _tell_of_differences(found: Differences | None, reading: Reading, *, to_screen: bool) -> None:
     if found is None:
         return
     from enhanced_deeplog.cli.difference_screens import differences_screen, in_short
 
     if to_screen:
-        write_screen(*differences_screen(found))
+        write_screen(*differences_screen(found, show_lines=reading.evidence is not ShownLines.NONE))
     else:
         message(in_short(found))
 
@@ -173,10 +176,10 @@ def _settled(
     config = settings.read()
     if normal_until is None:
         usual = reading.records(normal) if normal else None
-    elif normal or not files or "-" in files:
+    elif normal or not files or "-" in files or reading.since is not None or reading.until is not None:
         raise UsageError(
-            "--normal-until says which part of MIXED is normal: expected files to split, and no --normal beside it. "
-            "Leave one of the two out; standard input can't be read twice."
+            "--normal-until says which part of MIXED is normal: expected files to split, and no --normal, --since or "
+            "--until beside it. Leave one of the two out; standard input can't be read twice."
         )
     else:
         usual = replace(reading, until=normal_until).records(files)

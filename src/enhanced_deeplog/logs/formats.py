@@ -10,6 +10,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +23,8 @@ from enhanced_deeplog.logs.foreign_text import printable
 from enhanced_deeplog.logs.format_strings import format_from_string
 from enhanced_deeplog.logs.json_lines import LOGFMT, JsonFields
 from enhanced_deeplog.logs.log_format import LineParser, LogFormat
-from enhanced_deeplog.logs.timestamps import TimestampReader, check_timestamp_unit
+from enhanced_deeplog.logs.timestamps import TIMESTAMP_UNITS, TimestampReader
+from enhanced_deeplog.rust_regex import regex_error
 
 __all__ = [
     "FORMATS",
@@ -102,18 +104,25 @@ def _own_format(name: str, entry: object, path: Path) -> LogFormat:
         raise ConfigError(f"{where}: expected texts called pattern and example, and perhaps unit; got {entry!r:.200}.")
     if name in FORMATS or "<" in name or ">" in name:
         raise ConfigError(f"{where}: expected a name of its own, without < and >; there are {', '.join(FORMATS)}.")
-    if "unit" in entry:
-        check_timestamp_unit(f"{where}: {entry['unit']}", "timestamp", entry["unit"])
+    if entry.get("unit", "s") not in TIMESTAMP_UNITS:
+        raise ConfigError(f"{where}: expected one of {', '.join(TIMESTAMP_UNITS)} as unit; got {entry['unit']!r:.40}.")
     made = _from_table(name, entry)
-    try:
-        row = made.split(pl.Series([entry["example"]])).row(0, named=True)
-    except pl.exceptions.PolarsError as error:
-        reason = next((line for line in str(error).splitlines() if line.startswith("error:")), str(error))
-        raise ConfigError(f"{where}: the pattern is no valid Rust regular expression: {printable(reason)}") from None
-    if "(?P<body>" not in made.pattern and "(?P<request>" not in made.pattern:
-        raise ConfigError(f"{where}: the pattern has no group (?P<body>...): what the record says is in it.")
+    if reason := regex_error(made.pattern):
+        raise ConfigError(f"{where}: the pattern is no valid Rust regular expression: {printable(reason)}")
+    has = {group: f"(?P<{group}>" in made.pattern for group in ("body", "request", "status")}
+    if not has["body"] and not (has["request"] and has["status"]):
+        raise ConfigError(
+            f"{where}: the pattern has no group (?P<body>...): what the record says is in it (or in request and status)."
+        )
+    example = pl.Series([entry["example"]])
+    row = made.split(example).row(0, named=True)
     if not row["fits"]:
         raise ConfigError(f"{where}: the pattern doesn't fit its own example, {printable(entry['example'])}")
+    time = made.parser(example, where, datetime(2000, 1, 1)).parse(example)["timestamp"][0]
+    if row["timestamp"] is not None and time is None:
+        raise ConfigError(
+            f"{where}: {printable(row['timestamp'])} is no timestamp that can be read; docs/formats.md lists the styles."
+        )
     return made
 
 

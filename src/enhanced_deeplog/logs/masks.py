@@ -24,6 +24,7 @@ import polars as pl
 from enhanced_deeplog.errors import ConfigError
 from enhanced_deeplog.logs.structured_bodies import spread_json, without_sql_literals
 from enhanced_deeplog.redaction import REDACTED
+from enhanced_deeplog.rust_regex import matches_nothing, regex_error
 
 __all__ = ["DEFAULT_MASKS", "MAX_BODY", "WILDCARD", "Mask", "choose_masks", "mask_bodies", "normalise_bodies"]
 
@@ -66,16 +67,12 @@ class Mask:
 
     def __post_init__(self) -> None:
         what = f"Mask {self.name!r}: the pattern {self.pattern!r}"
-        try:
-            for regex in (_ascii(self.pattern), self.regex):  # alone as well, for `a)|(b` is valid in a group
-                found = pl.Series(["", "a", "a 1"]).str.extract_all(regex).list.explode()
-        except pl.exceptions.PolarsError as error:
-            reason = re.search(r"^error: (.*)|Compiled regex.*", str(error), re.MULTILINE)
+        if reason := regex_error(_ascii(self.pattern)):
             raise ConfigError(
-                f"{what} is no valid Rust regular expression: {(reason or [str(error)])[0]}. Look-around "
+                f"{what} is no valid Rust regular expression: {reason}. Look-around "
                 r"and back-references don't exist there; describe the part itself, with \b around it."
-            ) from None
-        if (found == "").any():
+            )
+        if any(matches_nothing(_ascii(self.pattern), text) for text in ("", "a", "a 1")):
             raise ConfigError(
                 f"{what} matches the empty text, so it would put {WILDCARD} between any two characters. "
                 "Let it match one character at least, with + instead of *."
@@ -207,7 +204,7 @@ def normalise_bodies(bodies: pl.Series) -> pl.Series:
     """
     bodies = bodies.cast(pl.String).fill_null("")
     bodies = _cut(bodies, pl.col("body").str.head(MAX_BODY - len(CUT_MARK) - 1) + f" {CUT_MARK}")
-    return spread_json(bodies.str.replace_all(_BLANKS, " ").str.strip_chars(" "))
+    return spread_json(bodies.str.replace_all(_BLANKS, " ").str.strip_chars(" "), longest=MAX_BODY)
 
 
 def mask_bodies(bodies: pl.Series, masks: Sequence[Mask] = DEFAULT_MASKS) -> pl.Series:

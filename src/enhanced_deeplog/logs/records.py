@@ -265,7 +265,7 @@ def _moment(name: str, given: str | datetime | None, zone: str) -> datetime | No
     if given is None:
         return None
     if given.tzinfo is None:
-        given = given.replace(tzinfo=ZoneInfo(zone))
+        given = given.replace(tzinfo=UTC if zone == timestamps.UTC else ZoneInfo(zone))
     return given.astimezone(UTC).replace(tzinfo=None)
 
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from enhanced_deeplog.errors import UsageError
 from enhanced_deeplog.logs.formats import printable
+from enhanced_deeplog.rust_regex import matches_nothing, regex_error
 
 __all__ = [
     "CANDIDATE_KEYS",
@@ -203,22 +204,18 @@ def check_pattern(pattern: str) -> None:
         UsageError: If it is no regex, uses look-around, matches the empty text, or has more than one group.
     """
     shown = printable(pattern)
-    try:
-        n_groups = _n_groups(pattern)
-        matches_nothing = bool(pl.Series([""]).str.contains(pattern)[0])
-    except pl.exceptions.ComputeError as error:
-        # Rust's message is a drawing over several lines; the last one says what is wrong.
-        reason = str(error).strip().splitlines()[-1].removeprefix("error: ")
+    if reason := regex_error(pattern):
         raise UsageError(
             f"session key '{shown}': expected a regular expression of Rust's syntax (no look-around, no "
             f"back-references); {reason}. Put what you want to keep into one group: 'order=([0-9]+)'."
-        ) from None
+        )
+    n_groups = _n_groups(pattern)
     if n_groups > 1:
         raise UsageError(
             f"session key '{shown}': expected at most one group, the key itself; it has {n_groups}. "
             f"Write (?:...) for the others."
         )
-    if matches_nothing:
+    if matches_nothing(pattern, ""):
         raise UsageError(
             f"session key '{shown}': expected a pattern that needs at least one character; it matches the "
             f"empty text, which every line begins with. Write + instead of *."

@@ -15,23 +15,21 @@ __all__ = ["PLAIN_WORDS", "is_plain", "shared_words"]
 
 # Nobody's secret, and what rare templates are understood by.
 PLAIN_WORDS = frozenset((resources.files("enhanced_deeplog.logs") / "plain_words.txt").read_text("utf-8").split())
-_WORD = re.compile(r"[^0-9A-Za-z_]*([A-Za-z]*)[^0-9A-Za-z_]*")
-_ERROR = re.compile(r"(?:[a-z][0-9A-Za-z_]*\.)*[A-Z][A-Za-z]*(?:Exception|Error|Failure|Fault):?")
+_WORD = re.compile(r"[^\W\d_]+")
+_ERROR = re.compile(r"[A-Za-z]*(?:exception|error|failure|fault)s?", re.IGNORECASE)
 
 
 def is_plain(token: str) -> bool:
-    """Whether a token is a word that every log uses, whatever marks stand around it; marks alone; an error's name.
+    """Whether a token has no words but such that every log uses, and names of errors, and no digits.
 
     Example:
-        >>> is_plain("Failed:"), is_plain("->"), is_plain("user=<*>"), is_plain("java.lang.NullPointerException:")
+        >>> is_plain("Failed:"), is_plain("->"), is_plain("user=<*>"), is_plain("NullPointerException")
         (True, True, True, True)
-        >>> is_plain("hunter2")
-        False
+        >>> is_plain("hunter2"), is_plain("Zanzibar")
+        (False, False)
     """
-    word = _WORD.fullmatch(token)
-    if word is not None:
-        return not word[1] or word[1].lower() in PLAIN_WORDS
-    return _ERROR.fullmatch(token) is not None
+    words = _WORD.findall(token)
+    return not any(c.isdigit() for c in token) and all(w.lower() in PLAIN_WORDS or _ERROR.fullmatch(w) for w in words)
 
 
 def shared_words(
@@ -51,7 +49,9 @@ def shared_words(
         corpus.frame.select(
             session=pl.concat_str(
                 pl.lit(f"{i} "),
-                pl.coalesce("session_key", (pl.int_range(pl.len()) // n_records).cast(pl.String)),
+                pl.coalesce(
+                    pl.lit("key ") + pl.col("session_key"), (pl.int_range(pl.len()) // n_records).cast(pl.String)
+                ),
             ),
             template=pl.Series([number[template_of[body]] for body in corpus.bodies], dtype=pl.UInt32).gather(
                 corpus.frame["body_id"]

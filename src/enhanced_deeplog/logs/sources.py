@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -319,15 +319,23 @@ def _parsed(lines: _Lines, parser: LineParser, source: Source, options: ReadOpti
     return _Parsed(lines, records, n_joined, n_fit, len(unfit), examples, n_without_timestamp)
 
 
-def redact_records(records: pl.DataFrame, redactor: Redactor, *, keep_text: bool = False) -> pl.DataFrame:
-    """The same records, columns of `RECORD_SCHEMA`, without secrets; `keep_text` leaves them in `text`."""
+def redact_records(
+    records: pl.DataFrame,
+    redactor: Redactor,
+    *,
+    keep_text: bool = False,
+    by: Sequence[str] = ("text", "body"),  # JSON may write in the line as an escape what the body says
+) -> pl.DataFrame:
+    """The same records, columns of `RECORD_SCHEMA`, without secrets.
+
+    Args:
+        records: Records.
+        redactor: What replaces secrets.
+        keep_text: Leave them in `text`.
+        by: Where none of these columns looks suspicious, no other does.
+    """
     columns = _WITH_SECRETS if keep_text else (*_WITH_SECRETS, "text")
-    redacted = redactor.redact_columns(records, by=("text", "body"), columns=columns, key="session_key")
-    if keep_text or redacted is records:
-        return redacted
-    # JSON may write `=` as an escape: what is seen in the body alone would stay in the line.
-    only_in_body = (redacted["body"] != records["body"]) & (redacted["text"] == records["text"])
-    return redacted.with_columns(text=pl.when(only_in_body).then("body").otherwise("text"))
+    return redactor.redact_columns(records, by=by, columns=columns, text="text", key="session_key")
 
 
 def _count(parsed: _Parsed, source: Source) -> None:

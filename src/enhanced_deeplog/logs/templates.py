@@ -232,12 +232,16 @@ class TemplateMiner:
         tokens = tokens_of(body)
         best: tuple[str, str] | None = None
         n_literal = 0
+        hashed: dict[int, str] = {}  # of this body's tokens, each once
         for (positions, hidden), patterns in self._index.get(len(tokens), ()):
             if best and len(positions) < n_literal:
                 break
             literal = tuple(map(tokens.__getitem__, positions))
             if hidden:
-                literal = tuple(_hidden(tokens[i]) if i in hidden else tokens[i] for i in positions)
+                for i in hidden:
+                    if i not in hashed:
+                        hashed[i] = _hidden(tokens[i])
+                literal = tuple(hashed[i] if i in hidden else tokens[i] for i in positions)
             found = patterns.get(literal)
             if found and (best is None or found < best):
                 best, n_literal = found, len(positions)

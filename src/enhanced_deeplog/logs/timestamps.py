@@ -17,9 +17,10 @@ import polars as pl
 from enhanced_deeplog.errors import InputError, UsageError
 from enhanced_deeplog.logs.foreign_text import extract_groups, printable
 
-__all__ = ["UTC", "TimestampReader", "TimestampStyle", "check_time_zone", "check_timestamp_unit"]
+__all__ = ["TIMESTAMP_UNITS", "UTC", "TimestampReader", "TimestampStyle", "check_time_zone", "check_timestamp_unit"]
 
 _NS_PER = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+TIMESTAMP_UNITS = tuple(_NS_PER)
 _UTC_NS = pl.Datetime("ns")
 UTC = "UTC"
 
@@ -223,9 +224,12 @@ def check_time_zone(zone: str) -> str:
     Raises:
         UsageError: If there is no such zone.
     """
+    if zone == UTC:
+        return zone
     try:
+        zoneinfo.ZoneInfo(zone)
         pl.Series([datetime(2000, 1, 1)]).dt.replace_time_zone(zone)
-    except (pl.exceptions.PolarsError, ValueError):
+    except (pl.exceptions.PolarsError, ValueError, zoneinfo.ZoneInfoNotFoundError, OSError):
         near = difflib.get_close_matches(zone, sorted(zoneinfo.available_timezones()), n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise UsageError(
