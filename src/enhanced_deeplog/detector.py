@@ -379,10 +379,10 @@ class EnhancedDeepLog:
         key = records.session_key.name if records.session_key is not None else self.session_rules.key
         if self.session_rules.by == "key" and key is not None and not any_key:
             n_records = sum(source.n_records for source in records.sources)
+            first = self.redactor.redact_text(str(records.head(1)["text"][0]))
             raise SessionError(
-                f"The session key {key!r} matches none of {n_records:,} records; the first one is "
-                f"{self.redactor.redact_text(records.head(1)['text'][0])[:200]!r}. Give --session-key a pattern that occurs in the lines, or "
-                "leave it out."
+                f"The session key {key!r} matches none of {n_records:,} records; the first one is {first[:200]!r}. "
+                "Give --session-key a pattern that occurs in the lines, or leave it out."
             )
 
     def _report(self, stage: str, share: float) -> None:

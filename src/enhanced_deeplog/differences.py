@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -67,6 +67,10 @@ class Differences:
     def of(self, *what: What) -> tuple[TemplateDifference, ...]:
         """Those of some kinds."""
         return tuple(one for one in self.templates if one.what in what)
+
+    def without_text(self) -> Differences:
+        """The same without any line of the logs."""
+        return replace(self, templates=tuple(replace(one, text="") for one in self.templates))
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""

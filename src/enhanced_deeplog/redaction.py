@@ -144,7 +144,7 @@ SECRETS: tuple[Secret, ...] = (
     Secret(
         "token",
         rf"""(?P<keep>{_AUTHORIZATION}{_SCHEME_OF_PARTS}[ \t]+)[^\r\n{_SPARED}]+"""
-        rf"""|(?P<q1>{_AUTHORIZATION}(?:{_SCHEME}[ \t]+)?)[^\s"'<>\\,\]\[({{{_SPARED}][^\s"'<>\\,]*""",
+        rf"""|(?P<q1>{_AUTHORIZATION}(?:{_SCHEME}[ \t]+)?)[^\s"'<>\\,\[({{{_SPARED}][^\s"'<>\\,\])}}]*""",
         suspect="(?i-u:authorization)",
         harmless=rf"(?P<keep>{_AUTHORIZATION})"
         rf"""(?P<value>[0-9A-Za-z-]+[ \t]+{REDACTED}|{_WORDS}(?:[\s,;."']|$)|{REDACTED})""",

@@ -26,8 +26,8 @@ def in_short(found: Differences) -> str:
     )
 
 
-def differences_screen(found: Differences, *, show_lines: bool = True) -> Iterator[RenderableType]:
-    """What is new, what is gone, what changed in rate, for a person; with or without lines of the log."""
+def differences_screen(found: Differences) -> Iterator[RenderableType]:
+    """What is new, what is gone, what changed in rate, for a person."""
     yield Text(in_short(found), "bold")
     if found.severe_share is not None and found.normal_severe_share is not None:
         yield Text(
@@ -37,11 +37,11 @@ def differences_screen(found: Differences, *, show_lines: bool = True) -> Iterat
     if not found.templates:
         return
     kinds = (("new",), ("gone",), ("more", "less"))
-    entries = [entry for what in kinds for entry in _entries(found.of(*what), show_lines=show_lines)]
+    entries = [entry for what in kinds for entry in _entries(found.of(*what))]
     yield from entry_list(("", ">sessions", ">a session", ">normally"), "template", entries)
 
 
-def _entries(of_kind: Sequence[TemplateDifference], *, show_lines: bool) -> Iterator[Entry]:
+def _entries(of_kind: Sequence[TemplateDifference]) -> Iterator[Entry]:
     for one in of_kind[:_MOST]:
         cells = (
             Text(one.what, _STYLES[one.what]),
@@ -49,8 +49,8 @@ def _entries(of_kind: Sequence[TemplateDifference], *, show_lines: bool) -> Iter
             Text(_often(one.per_session)),
             Text(_often(one.per_normal_session)),
         )
-        first = f"first at {one.source}:{one.line}  {one.text if show_lines else ''}"
-        where = (shown(first.rstrip(), "dim", limit=300),) if one.what == "new" else ()
+        first = f"first at {one.source}:{one.line}  {one.text}".rstrip()
+        where = (shown(first, "dim", limit=300),) if one.what == "new" else ()
         yield Entry(cells, shown(one.template, limit=300), where)
     if len(of_kind) > _MOST:
         rest = f"and {len(of_kind) - _MOST:,} more that are {' or '.join(sorted({one.what for one in of_kind}))}"

@@ -19,7 +19,6 @@ from enhanced_deeplog.cli.options import (
     Output,
     Reading,
     Settings,
-    ShownLines,
     Workers,
     check_standard_input,
 )
@@ -92,10 +91,11 @@ def fit(
         model.save_stages(keep_stages)
         message(f"The output of each stage is in {keep_stages}.")
     if json:
-        compared = {} if model.differences is None else {"differences": model.differences.to_json()}
+        found = reading.differences_to_show(model)
+        compared = {} if found is None else {"differences": found.to_json()}
         write_lines([json_format.dumps({"bundle_id": bundle_id, **model.summary, **compared})])
         return
-    _tell_of_differences(model.differences, reading, to_screen=True)
+    _tell_of_differences(reading.differences_to_show(model), to_screen=True)
     from enhanced_deeplog.cli.learnt import learnt_screen
 
     write_screen(*learnt_screen(model.summary, model.classes))
@@ -147,7 +147,7 @@ def analyze(
             with contextlib.suppress(typer.Exit):  # that it was interrupted is said, whatever was found
                 say(*first)
         raise
-    _tell_of_differences(model.differences, reading, to_screen=output is None and not json)
+    _tell_of_differences(reading.differences_to_show(model), to_screen=output is None and not json)
     say(findings, model.classes)
 
 
@@ -157,13 +157,13 @@ def _learnt_from(summary: dict[str, Any], *, presumed: bool) -> str:
     return f"Sessions: {summary['session_key_reason']}. Learnt from {summary['n_normal_sessions']:,}{of}."
 
 
-def _tell_of_differences(found: Differences | None, reading: Reading, *, to_screen: bool) -> None:
+def _tell_of_differences(found: Differences | None, *, to_screen: bool) -> None:
     if found is None:
         return
     from enhanced_deeplog.cli.difference_screens import differences_screen, in_short
 
     if to_screen:
-        write_screen(*differences_screen(found, show_lines=reading.evidence is not ShownLines.NONE))
+        write_screen(*differences_screen(found))
     else:
         message(in_short(found))
 

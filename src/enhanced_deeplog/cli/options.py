@@ -17,6 +17,8 @@ from enhanced_deeplog.errors import UsageError
 
 if TYPE_CHECKING:
     from enhanced_deeplog.config import Config
+    from enhanced_deeplog.detector import EnhancedDeepLog
+    from enhanced_deeplog.differences import Differences
     from enhanced_deeplog.findings import Finding
     from enhanced_deeplog.logs.records import LogRecords
 
@@ -124,6 +126,11 @@ class Reading:
     def to_show(self, finding: Finding) -> Finding:
         """A finding with the lines that were asked for."""
         return finding.without_text() if self.evidence is ShownLines.NONE else finding
+
+    def differences_to_show(self, model: EnhancedDeepLog) -> Differences | None:
+        """How logs differ from normal ones, with the lines that were asked for."""
+        found = model.differences
+        return found.without_text() if found is not None and self.evidence is ShownLines.NONE else found
 
     def check_output(self, output: Path, *files: Sequence[str] | None) -> None:
         """Make sure that results can be written, and that they replace none of the logs.

@@ -112,7 +112,7 @@ def _own_format(name: str, entry: object, path: Path) -> LogFormat:
     has = {group: f"(?P<{group}>" in made.pattern for group in ("body", "request", "status")}
     if not has["body"] and not (has["request"] and has["status"]):
         raise ConfigError(
-            f"{where}: the pattern has no group (?P<body>...): what the record says is in it (or in request and status)."
+            f"{where}: the pattern has no group (?P<body>...) for what the record says, nor request and status."
         )
     example = pl.Series([entry["example"]])
     row = made.split(example).row(0, named=True)
@@ -121,7 +121,7 @@ def _own_format(name: str, entry: object, path: Path) -> LogFormat:
     time = made.parser(example, where, datetime(2000, 1, 1)).parse(example)["timestamp"][0]
     if row["timestamp"] is not None and time is None:
         raise ConfigError(
-            f"{where}: {printable(row['timestamp'])} is no timestamp that can be read; docs/formats.md lists the styles."
+            f"{where}: {printable(row['timestamp'])} is no timestamp that can be read; see docs/formats.md."
         )
     return made
 
