@@ -379,8 +379,9 @@ def test_a_stream_tells_sessions_apart_by_a_key_that_is_a_secret_or_says_how_the
         InputError, match=r"^Expected records with the session key of the model, which is a secret here"
     ):
         StreamingClassifier(model).process_many(LogRecords.from_lines(new).head(99))
-    said = StreamingClassifier(model).process_many([{"body": "in", "session_key": "bob@example.org"}])
-    assert said.verdicts[0].records["session_key"].str.contains(r"^<redacted:email>-[0-9a-f]{8}$").all()
+    of_mappings = StreamingClassifier(model)
+    of_mappings.process_many([{"body": "in", "session_key": "bob@example.org"}])
+    assert of_mappings.finish().verdicts[0].records["session_key"].str.contains(r"^<redacted:email>-[0-9a-f]{8}$").all()
 
 
 def test_a_word_of_few_sessions_is_hidden_and_still_recognised() -> None:
