@@ -558,7 +558,7 @@ json_bytes = plain_data.map(lambda value: json.dumps(value).encode())
 
 
 @given(st.binary(max_size=200) | bytes_like_json | json_bytes)
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_whatever_a_manifest_says_it_is_read_or_refused(manifest: bytes) -> None:
     with pytest.raises(BundleError):
         bundle.entries_of(manifest)

@@ -196,7 +196,7 @@ def many(seed: int, n: int = 40) -> ScoredSessions:
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_every_block_has_the_weight_it_is_given_however_many_columns_it_has(seed: int) -> None:
     scored = many(seed)
     space = space_of(scored)

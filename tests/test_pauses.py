@@ -52,7 +52,7 @@ moments = st.lists(st.none() | st.integers(-3000, 9000), min_size=1, max_size=25
 
 
 @given(moments, st.lists(st.sampled_from("ab"), min_size=25, max_size=25), st.integers(2, 6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_pause_is_the_time_since_the_record_before_in_its_session(
     at_ms: list[int | None], keys: list[str], max_records: int
 ) -> None:
@@ -79,7 +79,7 @@ steps = st.tuples(st.integers(A, C), st.integers(A, C), st.sampled_from([np.nan,
 
 
 @given(st.lists(steps, max_size=12), st.integers(0, 99), st.integers(0, 900))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_lateness_is_that_of_each_step_by_itself(
     judged: list[tuple[int, int, float]], seed: int, n_normal: int
 ) -> None:

@@ -249,7 +249,7 @@ raw_logs = st.binary(max_size=200) | st.lists(
 @example(b"aaaaa\r\nb", 1, 5)
 @example(b"aaaaa\rb\nb", 1, 5)
 @example(b"\xef\xbb\xbfa\nb", 1, 5)
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_any_bytes_are_read_as_the_naive_reader_reads_them(tmp_path_factory, raw, block_bytes, max_line_bytes):
     raw = b"x\n" + raw.replace(b"\0", b"0")
     path = tmp_path_factory.getbasetemp() / "any.log"
@@ -522,7 +522,7 @@ sources_of_times = st.lists(st.lists(st.none() | st.integers(0, 9), max_size=6),
 
 
 @given(sources_of_times)
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_merging_keeps_every_record_and_the_order_of_every_source(sources):
     frame = pl.concat([timed(f"s{i}", times) for i, times in enumerate(sources)])
     merged = merge_order(frame)

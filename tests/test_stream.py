@@ -42,7 +42,7 @@ def interleaved(batches: Sequence[pl.DataFrame], rng: random.Random) -> list[pl.
     return [whole[begin:end] for begin, end in pairwise(cuts)]
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     st.lists(lines_of_a_file, min_size=1, max_size=3),
     st.sampled_from(["key", "idle_gap", "count", "time_span"]),
@@ -157,7 +157,7 @@ HOSTILE = (
 )  # fmt: skip
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(st.integers(0, 3), st.integers(1, 3), st.integers(0, 10**9))
 def test_findings_of_a_stream_are_those_of_classify(
     fitted: EnhancedDeepLog, seed: int, n_sources: int, order: int
