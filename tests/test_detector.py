@@ -359,14 +359,14 @@ def test_the_same_seed_gives_the_same_model_bit_for_bit_with_any_number_of_worke
     models = []
     threads = torch.get_num_threads()
     try:
-        for workers, n_threads in ((1, 1), (1, 1), (2, 1), (2, 2)):
+        for workers, n_threads in ((1, 1), (1, 1), (2, 2)):
             torch.set_num_threads(n_threads)
             model = EnhancedDeepLog(config)
             model.fit(sequences_of(mixed_lines), normal=sequences_of(normal_lines), workers=workers)
             models.append(plain(model.to_parts()))
     finally:
         torch.set_num_threads(threads)
-    assert models == [models[0]] * 4
+    assert models == [models[0]] * 3
 
 
 def test_another_seed_gives_another_model(mixed_lines: list[str], normal_lines: list[str]) -> None:

@@ -222,7 +222,7 @@ def test_what_was_called_abnormal_and_is_not_is_taken_back(fitted: EnhancedDeepL
     """A pause after which END was judged goes on after all."""
     odd = simulate(n_records=3_000, seed=8, fault_share=0.25).lines
     stream, words = StreamingClassifier(fitted), dict[str, list[bool]]()
-    outputs = [stream.process_many(batch) for batch in LogRecords.from_lines(odd, batch_size=16)]
+    outputs = [stream.process_many(batch) for batch in LogRecords.from_lines(odd, batch_size=40)]
     for output in [*outputs, stream.finish()]:
         for finding in output.findings:
             words.setdefault(finding.id, []).append(finding.is_anomaly)
