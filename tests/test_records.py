@@ -266,7 +266,7 @@ def test_any_bytes_are_read_as_the_naive_reader_reads_them(tmp_path_factory, raw
 
 
 @given(st.integers(1, 2000), st.sampled_from([[], ["", "  at x.y"], ["1 2 3"], ['{"msg": "x"}'] * 40]))
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_any_block_size_gives_the_same_records(tmp_path_factory, block_bytes, others):
     path = tmp_path_factory.getbasetemp() / "blocks.log"
     path.write_text("\n".join([*others, *hdfs_lines(30)]))
