@@ -35,6 +35,7 @@ class TemplateConfig(_Section):
 
     similarity: float = Field(0.5, gt=0, le=1)  # share of equal tokens that makes bodies one template
     min_values: int = Field(6, ge=2)  # so many values in one place make it variable
+    most_per_service: int = Field(2000, ge=10)  # the most frequent of a service are learnt from; the rest is UNKNOWN
     extra_masks: tuple[tuple[str, str], ...] = ()  # (name, regular expression), applied before the built-in ones
     masks_off: tuple[str, ...] = ()  # names of built-in masks to leave out
 

@@ -33,6 +33,7 @@ from enhanced_deeplog.logs.session_rules import choose_rules
 from enhanced_deeplog.logs.sessions import PauseLimits, Sessions, sessions_of, split_into_sessions, stream_pauses
 from enhanced_deeplog.logs.severity import severe_events
 from enhanced_deeplog.logs.shared_words import shared_words
+from enhanced_deeplog.logs.template_cap import most_frequent
 from enhanced_deeplog.logs.template_changes import TemplateChange, TemplateChanges, find_changes
 from enhanced_deeplog.model_parts import ModelParts, parts_of, restore
 from enhanced_deeplog.presumption import PRESUMED_NORMAL, presume_normal
@@ -320,22 +321,28 @@ class EnhancedDeepLog:
             self._check_keys(logs, any_key=corpus.frame["session_key"].null_count() < corpus.frame.height)
         self._report("reading", 0.9)
         self.miner.learn({body for corpus in corpora for body in corpus.bodies if body not in corpus.given})
-        self._hide_rare_words(corpora)
-        given_templates = set().union(*(corpus.given for corpus in corpora))
+        given_templates = self._choose_templates(corpora)
         self.vocabulary = EventVocabulary.of({t.text for t in self.miner.templates} | given_templates)
         self.pause_limits: dict[str, PauseLimits] = {}
         self._report("reading", 1.0)
         return corpora
 
-    def _hide_rare_words(self, corpora: list[Corpus]) -> None:
-        """Keep out of the templates, which are stored, what too few sessions share."""
-        if self.config.redaction.min_sessions == 1:
-            return
+    def _choose_templates(self, corpora: list[Corpus]) -> frozenset[str]:
+        """Keep out of the templates what is too many to learn from, and the words that too few sessions share.
+
+        Returns:
+            The templates that the source itself gives, as far as they are kept.
+        """
+        given = frozenset[str]().union(*(corpus.given for corpus in corpora))
         mined = [body for corpus in corpora for body in corpus.bodies if body not in corpus.given]
         template_of = {body: template or body for body, template in zip(mined, self.miner.match(mined), strict=True)}
-        template_of |= {body: body for corpus in corpora for body in corpus.given}
-        settings = self.config.redaction.min_sessions, self.session_rules.n_records
-        self.miner.hide(shared_words(corpora, template_of, min_sessions=settings[0], n_records=settings[1]))
+        template_of |= {body: body for body in given}
+        kept, self.service_templates = most_frequent(corpora, template_of, most=self.config.templates.most_per_service)
+        self.miner.keep(kept)
+        if self.config.redaction.min_sessions > 1:
+            settings = self.config.redaction.min_sessions, self.session_rules.n_records
+            self.miner.hide(shared_words(corpora, template_of, min_sessions=settings[0], n_records=settings[1]))
+        return given & kept
 
     @contextmanager
     def _read(self, records: LogRecords, *, in_memory: int = IN_MEMORY) -> Iterator[PartitionedRecords]:

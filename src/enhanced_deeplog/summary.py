@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from enhanced_deeplog.logs.corpus import Corpus
 from enhanced_deeplog.logs.sessions import Sessions
+from enhanced_deeplog.logs.template_cap import ServiceTemplates
 
 if TYPE_CHECKING:
     from enhanced_deeplog.detector import EnhancedDeepLog
@@ -75,7 +77,7 @@ def summarise(
         "class_number_curve": [
             [p.n_classes, p.silhouette, p.stability, p.explained] for p in (clustering.curve if clustering else ())
         ],
-        "notes": _notes(model, learnt_from, mixed, float(without_key)),
+        "notes": _notes(model, corpora, learnt_from, mixed, float(without_key)),
     }
 
 
@@ -93,7 +95,13 @@ def _sessions_a_day(sessions: Sessions, share: float) -> float | None:
     return len(sessions) / share / days if days * 86_400 >= _LEAST_SPAN_S else None
 
 
-def _notes(model: EnhancedDeepLog, learnt_from: Sessions, mixed: Sessions | None, without_key: float) -> list[str]:
+def _notes(
+    model: EnhancedDeepLog,
+    corpora: Sequence[Corpus],
+    learnt_from: Sessions,
+    mixed: Sessions | None,
+    without_key: float,
+) -> list[str]:
     notes = []
     if mixed is None:
         notes.append("Only normal logs were given: no kinds of anomaly were looked for; every anomaly will be unknown.")
@@ -109,12 +117,41 @@ def _notes(model: EnhancedDeepLog, learnt_from: Sessions, mixed: Sessions | None
             "they stay unknown."
         )
     notes += _doubts(model, learnt_from, mixed)
+    if any(_is_newest_first(corpus.frame) for corpus in corpora):
+        notes.append(
+            "The times of most records are earlier than those of the records before them: the log seems to be written "
+            "newest first. Turn it round (tac FILE), or what comes next is learnt backwards."
+        )
     if 0 < without_key < 1:
         judged = "" if False in model.detection.calibration.scores else " Too few to learn from: they are not judged."
         notes.append(
             f"{without_key:.1%} of the records have no session key; they became sessions by origin and time.{judged}"
         )
     return notes
+
+
+def _has_many_templates(found: ServiceTemplates) -> bool:
+    many = max(_MANY_TEMPLATES, found.n_records * _TEMPLATES_PER_RECORD)
+    return found.n_kept < found.n_templates or found.n_templates > many
+
+
+def _many_templates(found: ServiceTemplates) -> str:
+    of = f" of the service {found.service!r}" if found.service else ""
+    kept = ""
+    if found.n_kept < found.n_templates:
+        kept = (
+            f" The {found.n_kept:,} most frequent were kept, which {found.share_kept:.1%} of the records fit; the "
+            "others are UNKNOWN (templates.most_per_service)."
+        )
+    return (
+        f"There are {found.n_templates:,} templates for {found.n_records:,} records{of}: they grow with the log. "
+        f"Something in its lines varies that no mask covers; templates.extra_masks adds one.{kept}"
+    )
+
+
+def _is_newest_first(records: pl.DataFrame) -> bool:
+    step = records.select(pl.col("timestamp").diff().over("source"))["timestamp"].dt.total_nanoseconds()
+    return int((step < 0).sum()) > int((step > 0).sum())
 
 
 def _doubts(model: EnhancedDeepLog, learnt_from: Sessions, mixed: Sessions | None) -> list[str]:
@@ -132,13 +169,7 @@ def _doubts(model: EnhancedDeepLog, learnt_from: Sessions, mixed: Sessions | Non
             f"{model.kinds.n_abnormal / len(mixed):.0%} of the sessions are called abnormal. Where that is not so, "
             "normal logs (--normal) that are more like these, or another session key, may help."
         )
-    n_records = sum(one.records.height for one in _distinct(learnt_from, mixed))
-    n_templates = len(model.vocabulary.templates)
-    if n_templates > max(_MANY_TEMPLATES, n_records * _TEMPLATES_PER_RECORD):
-        doubts.append(
-            f"There are {n_templates:,} templates for {n_records:,} records: they grow with the log. Something in its "
-            "lines varies that no mask covers; templates.extra_masks adds one."
-        )
+    doubts += map(_many_templates, filter(_has_many_templates, model.service_templates))
     losses, size = model.detection.loss_by_window, model.config.learning.window_size
     best = min(losses, key=lambda other: (losses[other], other), default=size)
     if best != size and losses[best] < _BETTER_LOSS * losses[size]:

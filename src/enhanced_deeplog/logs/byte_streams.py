@@ -74,6 +74,8 @@ def open_stream(raw: Any, shown: str) -> ByteStream:
 
 def _refuse_binary(head: bytes, shown: str) -> None:
     what = next((kind for magic, kind in _BINARIES.items() if head.startswith(magic)), None)
+    if head[257:262] == b"ustar":
+        what = "a tar archive"
     n_controls = len(head.translate(None, _TEXT_BYTES))
     if what is None and head.count(0) * 100 > len(head):
         what = "binary (it holds many NUL bytes)"

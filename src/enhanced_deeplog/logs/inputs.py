@@ -138,6 +138,10 @@ def _lines_of_file(opener: Callable[[], Any], shown: str, block_bytes: int, max_
                 yield lines
     except PermissionError:
         raise InputError(f"{shown}: expected to be allowed to read it; permission was denied.") from None
+    except FileNotFoundError:
+        raise InputError(
+            f"{shown}: expected a log file, there is none any more: it was removed or renamed. Read a copy."
+        ) from None
     except EOFError:
         raise InputError(
             f"{shown}: expected a complete compressed file; it breaks off after line {n_lines:,}. "

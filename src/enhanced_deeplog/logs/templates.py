@@ -136,6 +136,11 @@ class TemplateMiner:
             for text, replaced in ((" ".join(tokens), replaced) for tokens, replaced in aliases.items())
         )
 
+    def keep(self, texts: Collection[str]) -> None:
+        """Forget all templates but those with these texts; what only the others fitted may fit none afterwards."""
+        if any(template.text not in texts for template in self._templates):
+            self._store(template for template in self._templates if template.text in texts)
+
     def hide(self, shared: Collection[str]) -> None:
         """Store of every token that is not among these only what it can be recognised by: 16 bits of its hash.
 
