@@ -4,6 +4,7 @@ PYTHON ?= python3
 DATA ?= ../shared/data
 SEEDS ?= 5
 LINES ?= 200000 2000000
+FUZZ_S ?= 600
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -23,7 +24,7 @@ help:
 	@echo "make demo    run the whole method on a simulated service with known faults; leaves demo-output/"
 	@echo "make test    every check: style, types, layers of imports, tests, doctests"
 	@echo "make lint    style, types and layers only"
-	@echo "make bench   measure speed, detection, kinds, parsing; rows go to benchmarks/results/ (DATA=$(DATA) SEEDS=$(SEEDS) LINES=...)"
+	@echo "make bench   measure speed, detection, kinds, parsing, and fuzz the readers; rows go to benchmarks/results/ (DATA=$(DATA) SEEDS=$(SEEDS) LINES=...)"
 	@echo "make clean   remove .venv, caches and demo-output"
 
 demo: $(STAMP)
@@ -41,6 +42,7 @@ test: lint
 bench: $(STAMP)
 	@test -d "$(DATA)/hdfs" || echo "No $(DATA)/hdfs: only what the project makes itself is measured. DATA=DIR says where the logs are."
 	$(BIN)/python benchmarks/throughput.py --data "$(DATA)" --lines $(LINES)
+	$(BIN)/python benchmarks/fuzz_readers.py --seconds $(FUZZ_S)
 	$(BIN)/enhanced-deeplog evaluate $(PROTOCOLS) --data "$(DATA)" --seeds $(SEEDS) --output benchmarks/results/evaluation.jsonl
 
 clean:

@@ -29,6 +29,7 @@ from enhanced_deeplog.logs.records import (
     read_records,
     records_from,
 )
+from reader_check import check_reader
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 HDFS = "081109 20{:02d}{:02d} {} INFO dfs.DataNode: Receiving block blk_{}"
@@ -567,3 +568,11 @@ def test_a_real_log_is_read_in_its_format(path, name, n_records, n_unfit):
 def test_blank_lines_have_no_time_and_need_none(lines: list[str]) -> None:
     found = [batch["text"].to_list() for batch in LogRecords.from_lines(lines, since="2020-01-01", batch_size=1)]
     assert found == [[line] for line in lines if line.strip()]
+
+
+SEEDS = sorted((Path(__file__).parent / "seeds").glob("*.log"))
+
+
+@pytest.mark.parametrize("raw", [pytest.param(seed.read_bytes(), id=seed.name) for seed in SEEDS])
+def test_what_a_fuzzer_has_found_is_read_rightly(tmp_path, raw):
+    check_reader(raw, tmp_path / "fuzz.log")

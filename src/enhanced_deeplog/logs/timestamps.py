@@ -184,9 +184,14 @@ class TimestampReader:
             InputError: If numbers without a unit have magnitudes of more than one unit.
         """
         texts = texts.str.strip_chars()
-        n_read = [style.read(texts, latest).is_not_null().sum() for style in _STYLES]
-        style = _STYLES[n_read.index(max(n_read))] if max(n_read) else None
-        return cls(style, _agreed_unit(texts, stated, source), latest, zone)
+        n_texts, most, best = len(texts) - texts.null_count(), 0, None
+        for style in _STYLES:
+            if most == n_texts:
+                break  # no other one reads more
+            n_read = int(style.read(texts, latest).is_not_null().sum())
+            if n_read > most:
+                most, best = n_read, style
+        return cls(best, _agreed_unit(texts, stated, source), latest, zone)
 
     def read(self, texts: pl.Series, stated: pl.Series) -> pl.Series:
         """Timestamps as written -> Datetime("ns") in UTC (N,); null where one can't be read."""

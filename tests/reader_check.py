@@ -1,0 +1,59 @@
+"""What must be true of the readers whatever the bytes are: the fuzzers look for bytes of which it isn't."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from enhanced_deeplog.errors import EnhancedDeepLogError
+from enhanced_deeplog.logs.envelopes import ENVELOPES, find_envelope
+from enhanced_deeplog.logs.formats import FORMATS
+from enhanced_deeplog.logs.records import RECORD_SCHEMA, LogRecords, read_records
+
+__all__ = ["check_reader", "examples"]
+
+_SMALL_BLOCK = 64  # bytes: nearly every line lies in a block of its own
+
+
+def examples() -> list[bytes]:
+    """A line in each format and in each envelope, as often as it takes to be found."""
+    lines = [one.example for one in FORMATS.values() if one.example]
+    lines += [envelope.example for envelope in ENVELOPES]
+    return [f"{line}\n{line}\n\tat a.b(C.java:1)\n".encode() for line in lines]
+
+
+def check_reader(raw: bytes, path: Path) -> None:
+    """Read bytes as a log: every line is accounted for and stays as it was, however the bytes come; or they are refused.
+
+    Raises:
+        AssertionError: If not.
+    """
+    path.write_bytes(raw)
+    records = read_records(path)
+    try:
+        frame = _all_of(records)
+    except EnhancedDeepLogError as error:
+        assert str(path) in str(error), "an error says of which file"
+        return
+    (source,) = records.sources
+    events = 0 if source.format == "sequences" else source.n_records
+    if events:
+        assert source.n_lines == events + source.n_empty_lines + source.n_joined_lines
+    if raw.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"\xff\xfe", b"\xfe\xff")):
+        return
+    lines = raw.split(b"\n")
+    for number, text in frame.select("line", "text").iter_rows():
+        line = lines[number - 1].removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf" if number == 1 else b"")
+        assert text.split("\n")[0] in line.decode("utf-8", "replace") or source.n_overlong, "text is what was written"
+    if (
+        find_envelope(pl.Series(raw.decode("utf-8", "replace").split("\n"))) is None
+    ):  # docs/formats.md: those may differ
+        options = replace(records._options, block_bytes=_SMALL_BLOCK)
+        again = _all_of(LogRecords(records._inputs, options))
+        assert again.select("line", "body").equals(frame.select("line", "body")), "blocks change nothing"
+
+
+def _all_of(records: LogRecords) -> pl.DataFrame:
+    return pl.concat([pl.DataFrame(schema=RECORD_SCHEMA), *records])
