@@ -3,7 +3,8 @@
 python benchmarks/fuzz_readers.py --seconds 600
 
 What is found goes to tests/seeds, and from then on the tests read it. What must hold is in tests/reader_check.py.
-atheris (pip install atheris) steers by which branches of the readers its bytes have taken; without it, only hypothesis looks.
+atheris (pip install atheris) steers by which branches of the readers its bytes have taken; without it, only hypothesis
+looks.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def by_hypothesis(seconds: float) -> None:
     """Pieces of real formats, cut and mixed, with what is special in bytes between them."""
     from hypothesis import HealthCheck, given, settings
     from hypothesis import strategies as st
+
     from reader_check import examples
 
     pieces = [line + b"\n" for text in examples() for line in text.splitlines()]

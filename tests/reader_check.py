@@ -25,7 +25,7 @@ def examples() -> list[bytes]:
 
 
 def check_reader(raw: bytes, path: Path) -> None:
-    """Read bytes as a log: every line is accounted for and stays as it was, however the bytes come; or they are refused.
+    """Read bytes as a log: every line is accounted for and stays as it was, in any blocks; or the bytes are refused.
 
     Raises:
         AssertionError: If not.
@@ -35,7 +35,8 @@ def check_reader(raw: bytes, path: Path) -> None:
     try:
         frame = _all_of(records)
     except EnhancedDeepLogError as error:
-        assert str(path) in str(error), "an error says of which file"
+        if str(path) not in str(error):
+            raise AssertionError("an error says of which file") from error
         return
     (source,) = records.sources
     events = 0 if source.format == "sequences" else source.n_records
