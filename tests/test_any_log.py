@@ -11,13 +11,18 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from rich.console import Console
 
 from enhanced_deeplog import LogRecords, read_records
+from enhanced_deeplog.cli.inspection import inspection_screen, look_at
+from enhanced_deeplog.cli.options import Reading
+from enhanced_deeplog.config import Config
 from enhanced_deeplog.errors import InputError
 from enhanced_deeplog.logs.envelopes import ENVELOPES, find_envelope
 from enhanced_deeplog.logs.formats import FORMATS
 from enhanced_deeplog.logs.inputs import service_of
 from enhanced_deeplog.logs.records import Source
+from enhanced_deeplog.logs.session_keys import find_session_key
 
 START = datetime(2024, 3, 1, 8)
 N = 200  # records of each log
@@ -316,3 +321,191 @@ def test_a_file_from_the_future_is_read(tmp_path: Path) -> None:
 )
 def test_the_name_of_a_file_is_that_of_its_service(path: str, service: str) -> None:
     assert service_of(path) == service
+
+
+# --- systems that write in ways of their own ---
+
+
+def at(i: int, style: str) -> str:
+    return moment(i).strftime(style)
+
+
+def test_tomcat_says_when_at_which_level_and_in_which_thread(tmp_path: Path) -> None:
+    lines = [
+        line
+        for i in range(N)
+        for line in (
+            f"{at(i, '%d-%b-%Y %H:%M:%S')}.250 INFO [http-nio-{i % 5}] com.acme.Shop.open Session {i} opened",
+            f"{at(i, '%d-%b-%Y %H:%M:%S')}.750 SEVERE [main] com.acme.Shop.close Session {i} not closed",
+            *TRACE,
+        )
+    ]
+    frame, source = read(tmp_path, lines)
+    assert (source.format, len(frame)) == ("juli", 2 * N)
+    assert frame.select("timestamp", "severity", "component", "process").row(1) == (
+        START.replace(microsecond=750_000), "ERROR", "com.acme.Shop.close", "main",
+    )  # fmt: skip
+    assert frame["body"][0] == "Session 0 opened"
+
+
+def test_a_level_may_stand_before_the_time_and_the_text_go_on_without_indentation(tmp_path: Path) -> None:
+    lines = [
+        line
+        for i in range(N)
+        for line in (
+            f"INFO  [Writer:{i % 3}] {at(i, '%Y-%m-%d %H:%M:%S')},250 Store.java:91 - wrote segment {i}",
+            f"ERROR [Reader:{i % 3}] {at(i, '%Y-%m-%d %H:%M:%S')},500 Store.java:17 - segment {i} is lost",
+            "com.acme.StoreException: segment is lost",
+            "\tat com.acme.Store.read(Store.java:17)",
+        )
+    ]
+    frame, source = read(tmp_path, lines)
+    assert (source.format, len(frame)) == ("level_and_time", 2 * N)
+    assert frame.select("severity", "process", "component", "body").row(1) == (
+        "ERROR", "Reader:0", "Store.java:17", "segment 0 is lost com.acme.StoreException at com.acme.Store.read",
+    )  # fmt: skip
+    assert frame["timestamp"][1] == START.replace(microsecond=500_000)
+
+
+@pytest.mark.parametrize(
+    ("line", "component", "body"),
+    [
+        ("WARN  [main] 2024-03-01T08:00:00,000 com.acme.Shop:17 - late", "com.acme.Shop:17", "late"),
+        ("WARN 2024-03-01 08:00:00.000 [main] com.acme.Shop - late", "com.acme.Shop", "late"),
+        ("[WARN] 2024-03-01 08:00:00 order 17: late", None, "order 17: late"),
+        ("WARNING: 2024/03/01 08:00:00 main.go:17: late", "main.go:17", "late"),  # Go's log with a prefix
+    ],
+)
+def test_what_stands_behind_level_and_time(line: str, component: str | None, body: str) -> None:
+    frame = pl.concat(list(read_records_from([line] * 9)))
+    assert frame.select("timestamp", "severity", "component", "body").row(0) == (START, "WARN", component, body)
+
+
+def test_ruby_says_in_further_lines_what_failed(tmp_path: Path) -> None:
+    lines = ["# Logfile created on 2024-03-01 08:00:00 +0000 by logger.rb/v1.6.0"]
+    for i in range(N):
+        request = f"{i:08x}-0000-4000-8000-0000000000aa"
+        lines.append(f"I, [{at(i, '%Y-%m-%dT%H:%M:%S.%f')} #7]  INFO -- shop: [{request}] Started GET /orders/{i}")
+        lines.append(f"F, [{at(i, '%Y-%m-%dT%H:%M:%S.%f')} #7] FATAL -- shop: [{request}]   ")
+        lines += [f"[{request}] Shop::NoOrder (no order):", f"[{request}] app/models/order.rb:3:in `find'"]
+    frame, source = read(tmp_path, lines)
+    assert (source.format, len(frame), source.n_empty_lines) == ("ruby_logger", 2 * N, 1)
+    assert frame.select("timestamp", "severity", "component", "process", "body").row(3) == (
+        moment(1), "FATAL", "shop", "7", "Shop::NoOrder (no order):",
+    )  # fmt: skip
+    assert frame["session_key"].n_unique() == N
+    assert frame["text"][1].count("\n") == 2
+
+
+def test_the_events_of_the_audit_daemon_have_a_time_a_type_and_a_number(tmp_path: Path) -> None:
+    event = "msg=audit({}.250:{}):"
+    lines = [
+        line
+        for i in range(N)
+        for line in (
+            f"type=SYSCALL {event.format(1709280000 + i, 500 + i)} arch=c000003e syscall=59 success=yes exit=0",
+            f'type=EXECVE {event.format(1709280000 + i, 500 + i)} argc=1 a0="date"',
+        )
+    ]
+    frame, source = read(tmp_path, lines)
+    assert source.format == "auditd"
+    assert frame.select("timestamp", "session_key", "body").row(3) == (
+        datetime(2024, 3, 1, 8, 0, 1, 250_000), "501", 'type=EXECVE argc=1 a0="date"',
+    )  # fmt: skip
+    found = find_session_key(frame).chosen
+    assert found is not None
+    assert found.name == "field"
+
+
+def test_a_body_may_begin_below_its_header(tmp_path: Path) -> None:
+    lines = [
+        line
+        for i in range(N)
+        for line in (
+            "info: Acme.Shop.Orders[14]",
+            f"      Order {i} accepted",
+            "fail: Acme.Shop.Orders[0]",
+            f"      Order {i} lost",
+            "      Acme.Shop.StoreException: no store",
+            "         at Acme.Shop.Store.Put(Order order)",
+        )
+    ]
+    frame, source = read(tmp_path, lines)
+    assert source.format == "dotnet"
+    assert frame.select("severity", "component", "body").head(2).rows() == [
+        ("INFO", "Acme.Shop.Orders", "Order 0 accepted"),
+        ("ERROR", "Acme.Shop.Orders", "Order 0 lost at Acme.Shop.Store.Put"),
+    ]
+
+
+@pytest.mark.parametrize("style", ["%Y-%m-%dT%H:%M:%S+00:00", "%a %b %d %H:%M:%S %Y"])
+def test_a_time_on_a_line_by_itself_begins_a_record(tmp_path: Path, style: str) -> None:
+    lines = [
+        line
+        for i in range(N)
+        for line in (
+            at(i, style),
+            f"Thread 1 advanced to log sequence {i}",
+            "WARNING: redo is slow",
+            "  Current log# 2",
+        )
+    ]
+    frame, source = read(tmp_path, lines)
+    assert (source.format, len(frame), source.n_unfit_lines) == ("time_above", N, 0)
+    assert frame["body"][3] == "Thread 1 advanced to log sequence 3"
+    assert frame["timestamp"][3] == moment(3).replace(microsecond=0)
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "body", "severity"),
+    [
+        ("date time cs-method cs-uri-stem cs-uri-query c-ip sc-status", "GET /orders/{} page=1 192.0.2.7 500",
+         "GET /orders/{} 5xx", "ERROR"),
+        ("date time c-ip cs-method cs(Host) cs-uri-stem sc-status cs(User-Agent)", "192.0.2.7 PUT a.de /cart/{} 200 x",
+         "PUT /cart/{} 2xx", "INFO"),
+        ("date time action protocol src-ip", "ALLOW TCP 192.0.2.{}", "ALLOW TCP 192.0.2.{}", None),
+    ],
+)  # fmt: skip
+def test_a_file_tells_its_columns_itself(tmp_path: Path, columns: str, row: str, body: str, severity: str) -> None:
+    lines = ["#Software: any", "#Version: 1.0", f"#Fields: {columns}"]
+    lines += [f"{at(i, '%Y-%m-%d %H:%M:%S')} {row.format(i)}" for i in range(N)]
+    frame, source = read(tmp_path, [*lines, "#Software: any", *lines[3:]])
+    assert (source.format, len(frame), source.n_empty_lines) == ("w3c", 2 * N, 4)
+    assert frame["body"].to_list() == [body.format(i) for i in range(N)] * 2
+    assert frame["severity"].unique().to_list() == [severity]
+    assert frame["timestamp"][5] == moment(5).replace(microsecond=0)
+
+
+@pytest.mark.parametrize(
+    ("line", "severity"),
+    [
+        ("2024-03-01 08:00:00.000 +00:00 [WRN] late", "WARN"),
+        ("2024-03-01T08:00:00Z ERR late", "ERROR"),
+        ("2024-03-01 08:00:00 [FINEST] late", "TRACE"),
+        ("2024-03-01 08:00:00 fine, it works", None),
+        ("2024-03-01 08:00:00 fail to start", None),
+    ],
+)
+def test_short_levels_are_levels_and_words_are_words(line: str, severity: str | None) -> None:
+    frame = pl.concat(list(read_records_from([line] * 9)))
+    assert frame.select("timestamp", "severity").row(0) == (START, severity)
+
+
+def test_a_format_that_was_given_takes_lines_that_go_on_without_indentation(tmp_path: Path) -> None:
+    lines = ["<<17>> opened", "over", "many", "lines"] * 9
+    (tmp_path / "own.toml").write_text(
+        "[own]\npattern = '^<<(?P<session_key>[0-9]+)>> (?P<body>.*)$'\nexample = '<<1>> x'\n"
+    )
+    frame = pl.concat(list(LogRecords.from_lines(lines, format="own", formats=tmp_path / "own.toml")))
+    assert frame["body"].to_list() == ["opened"] * 9
+    with pytest.raises(InputError, match="27 of 36 lines don't fit it"):
+        list(LogRecords.from_lines(lines[1:] + lines[:1], format="own", formats=tmp_path / "own.toml"))
+
+
+def test_a_time_that_is_not_read_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("".join(f"order {i} late ~ {at(i, '%H:%M:%S')}\n" for i in range(N)))
+    seen = look_at([str(tmp_path / "a.log")], Reading(), Config())
+    assert seen["sources"][0]["unread_times"] == 1
+    console = Console(record=True, width=150)
+    console.print(*inspection_screen(seen))
+    assert "hold what looks like a time, yet fit no known format" in console.export_text()

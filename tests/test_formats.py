@@ -460,7 +460,7 @@ def test_a_format_of_ones_own_is_found_before_the_others_and_by_its_name(tmp_pat
     ("text", "said"),
     [
         ("[x", r"^Expected a TOML file with log formats at .*own\.toml: "),
-        ("x = 1", r"own\.toml, format x: expected texts called pattern and example, and perhaps unit; got 1\.$"),
+        ("x = 1", r"own\.toml, format x: expected .* pattern and example, perhaps unit and comment; got 1\.$"),
         (
             "[x]\npattern = '('\nexample = 'a'",
             r"format x: the pattern is no valid Rust regular expression: unclosed group$",

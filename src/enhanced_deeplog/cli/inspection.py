@@ -27,8 +27,10 @@ _MOST_RECORDS = 200_000  # looked at in all; a few seconds
 _LEAST_OF_A_FILE = 1_000
 _FIELDS = ("timestamp", "severity", "component", "host", "process", "service", "session_key")
 _N_TEMPLATES = 15
+_CLOCK = r"[0-9]{1,2}:[0-9]{2}:[0-9]{2}|(?-u:\b)1[0-9]{9}(?:\.?[0-9]{3})?(?-u:\b)"
+_NEARLY_ALL = 0.9
 _PROBLEMS = {
-    "n_empty_lines": "empty lines, left out",
+    "n_empty_lines": "empty lines, left out (comments among them)",
     "n_invalid_utf8": "lines with bytes that are no UTF-8; those became U+FFFD",
     "n_overlong": "lines cut because they are too long",
     "n_without_timestamp": "records without a timestamp that can be read",
@@ -73,6 +75,7 @@ def _source(source: Source, frame: pl.DataFrame, *, whole: bool) -> dict[str, An
     detection = source.detection
     runner_up = detection.runner_up if detection else None
     times = frame["timestamp"]
+    unread = frame.filter(pl.col("timestamp").is_null())["text"]
     return {
         "source": source.name,
         "path": source.path,
@@ -88,6 +91,7 @@ def _source(source: Source, frame: pl.DataFrame, *, whole: bool) -> dict[str, An
         "n_unfit_lines": source.n_unfit_lines,
         "unfit_examples": [{"line": line, "text": text} for line, text in source.unfit_examples],
         **{name: getattr(source, name) for name in _PROBLEMS},
+        "unread_times": float(unread.str.contains(_CLOCK).sum()) / max(len(frame), 1),
         "first_timestamp": _iso(times.min()),
         "last_timestamp": _iso(times.max()),
         "fields": {name: _field(frame[name]) for name in _FIELDS},
@@ -184,6 +188,12 @@ def _source_screen(source: dict[str, Any]) -> Iterator[RenderableType]:
         )
         for example in source["unfit_examples"]:
             yield shown(f"            line {example['line']:,}: {example['text']}", "dim", limit=200)
+    if source["unread_times"] >= _NEARLY_ALL and source["format"].endswith("plain"):
+        yield Text(
+            "  problem   lines hold what looks like a time, yet fit no known format. Say how they are laid out:\n"
+            "            --format with a format string such as '<Date> <Time> <Level> <Content>', or --formats FILE",
+            "yellow",
+        )
     for name, text in _PROBLEMS.items():
         if source[name]:
             yield Text(f"  problem   {source[name]:,} {text}", "yellow")

@@ -60,7 +60,7 @@ def join_continuations(records: pl.DataFrame) -> tuple[pl.DataFrame, int]:
 
     Returns:
         records: Their text is that of all their lines. A body tells of the further lines only what they have in common
-            with others of their kind: the exception and where it was raised.
+            with others of their kind: the exception and where it was raised. One that is empty is the first of them.
         n_joined: Lines that are no record of their own any more.
     """
     if not records["goes_on"].any():
@@ -76,9 +76,18 @@ def join_continuations(records: pl.DataFrame) -> tuple[pl.DataFrame, int]:
         group=pl.when("goes_on").then(None).otherwise("group")  # what has no record before it goes on with none
     )
     lines = pl.col("further").fill_null(pl.lit([], pl.List(pl.String)))
-    joined = heads.join(further, on=in_group, how="left", maintain_order="left").with_columns(
-        text=pl.concat_list("text", lines).list.join("\n"),
-        body=pl.concat_str("body", pl.col("said").map_elements(_in_short, pl.String), ignore_nulls=True),
+    tag = pl.concat_str(pl.lit("["), "session_key", pl.lit("] ")).fill_null("")  # Ruby on Rails repeats it
+    says_nothing = (pl.col("body").str.strip_chars() == "") & pl.col("said").is_not_null()
+    joined = (
+        heads.join(further, on=in_group, how="left", maintain_order="left")
+        .with_columns(
+            text=pl.concat_list("text", lines).list.join("\n"),
+            body=pl.when(says_nothing)
+            .then(pl.col("said").list.first().str.strip_prefix(tag).str.strip_chars())
+            .otherwise("body"),
+            said=pl.when(says_nothing).then(pl.col("said").list.slice(1)).otherwise("said"),
+        )
+        .with_columns(body=pl.concat_str("body", pl.col("said").map_elements(_in_short, pl.String), ignore_nulls=True))
     )
     return joined.drop("group", "joined", "further", "said"), int(grouped["joined"].sum())
 

@@ -24,6 +24,7 @@ from enhanced_deeplog.logs.format_strings import format_from_string
 from enhanced_deeplog.logs.json_lines import LOGFMT, JsonFields
 from enhanced_deeplog.logs.log_format import LineParser, LogFormat
 from enhanced_deeplog.logs.timestamps import TIMESTAMP_UNITS, TimestampReader
+from enhanced_deeplog.logs.w3c import as_declared
 from enhanced_deeplog.rust_regex import regex_error
 
 __all__ = [
@@ -43,7 +44,9 @@ __all__ = [
 _STANDS_FOR = {
     "{TIMESTAMP}": r"(?P<timestamp>[0-9]{2,4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}"
     r"(?:[.,][0-9]{1,9})?(?: ?(?:Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2}))?)",
-    "{SEVERITY}": r"(?P<severity>(?i:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|SEVERE|CRITICAL|FATAL))(?-u:\b)",
+    # In any case what hardly begins a sentence; short forms as Serilog, zerolog and java.util.logging write them.
+    "{SEVERITY}": r"(?P<severity>(?i:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|SEVERE|CRITICAL|FATAL)"
+    r"|VERBOSE|VRB|TRC|TRCE|DBG|DBUG|INF|WRN|ERR|FAIL|CRIT|FTL|CONFIG|FINE(?:R|ST)?)(?-u:\b)",
     "{CLOCK}": r"[0-9]{2}:[0-9]{2}:[0-9]{2}",
 }
 
@@ -52,7 +55,9 @@ def _from_table(name: str, entry: Mapping[str, str]) -> LogFormat:
     pattern = entry["pattern"]
     for short, long in _STANDS_FOR.items():
         pattern = pattern.replace(short, long)
-    return LogFormat(name, pattern, example=entry["example"], timestamp_unit=entry.get("unit"))
+    return LogFormat(
+        name, pattern, example=entry["example"], timestamp_unit=entry.get("unit"), comment=entry.get("comment", "")
+    )
 
 
 _OBJECTS = (
@@ -71,7 +76,7 @@ _OBJECTS = (
 _TABLE = tomllib.loads((resources.files("enhanced_deeplog.logs") / "formats.toml").read_text(encoding="utf-8"))
 # The most specific first: where two fit a line, the earlier one says more about it.
 FORMATS: Mapping[str, LogFormat] = {
-    named.name: named for named in (*_OBJECTS, *(_from_table(name, entry) for name, entry in _TABLE.items()))
+    named.name: named for named in (*(_from_table(name, entry) for name, entry in _TABLE.items()), *_OBJECTS)
 }
 _PLAIN = FORMATS["plain"]
 _NAMED = tuple(named for named in FORMATS.values() if named is not _PLAIN)
@@ -95,13 +100,15 @@ def read_formats(path: Path) -> dict[str, LogFormat]:
 
 def _own_format(name: str, entry: object, path: Path) -> LogFormat:
     where = f"{path}, format {printable(name)}"
-    keys = {"pattern", "example", "unit"}
+    keys = {"pattern", "example", "unit", "comment"}
     if (
         not isinstance(entry, dict)
         or not {"pattern", "example"} <= entry.keys() <= keys
         or not all(isinstance(value, str) for value in entry.values())
     ):
-        raise ConfigError(f"{where}: expected texts called pattern and example, and perhaps unit; got {entry!r:.200}.")
+        raise ConfigError(
+            f"{where}: expected texts called pattern and example, perhaps unit and comment; got {entry!r:.200}."
+        )
     if name in FORMATS or "<" in name or ">" in name:
         raise ConfigError(f"{where}: expected a name of its own, without < and >; there are {', '.join(FORMATS)}.")
     if entry.get("unit", "s") not in TIMESTAMP_UNITS:
@@ -169,6 +176,7 @@ def _format_called(name: str, formats: Mapping[str, LogFormat]) -> LogFormat:
 
 _SURE = 0.9  # share of lines from which the most specific format is taken without looking further
 _LEAST = 0.5  # share below which a format is no format of the file: stack traces may be many, not most
+_LEAST_HEADERS = 0.1  # share of the lines, where headers stand on lines by themselves
 # A format beside the best: so many lines of it, and such a share; fewer may be chance. So many of them at most.
 _LEAST_OTHERS, _LEAST_OTHERS_SHARE, _MOST_OTHERS = 5, 0.005, 3
 
@@ -207,8 +215,8 @@ def detect_format(sample_lines: Iterable[str] | pl.Series, own: Iterable[LogForm
     lines = lines.filter(lines.str.strip_chars(" \t\r") != "")
     records = lines.filter(~looks_continued(lines))  # a log may have more lines of stack traces than of records
     lines = records if len(records) else lines
-    named = {one.name: one for one in (*own, *_NAMED)}
-    fits = {name: one.fits(lines) for name, one in named.items()}
+    named = {one.name: as_declared(one, lines) for one in (*own, *_NAMED)}
+    fits = {name: _fits(one, lines) for name, one in named.items()}
     shares = {name: int(of_lines.sum()) / max(len(lines), 1) for name, of_lines in fits.items()}
     # Stable: those of which we are sure keep their order, most specific first; the others go by their share.
     ranked = sorted(shares, key=lambda name: -min(shares[name], _SURE))
@@ -217,6 +225,14 @@ def detect_format(sample_lines: Iterable[str] | pl.Series, own: Iterable[LogForm
     if len(lines) - n_unfit < _LEAST * max(len(lines), 1):
         return Detection(_PLAIN, 1.0, *_runner_up(named[best], shares))
     return Detection(named[best], shares[best], *_runner_up(named[ranked[1]], shares), others)
+
+
+def _fits(one: LogFormat, lines: pl.Series) -> pl.Series:
+    """Which lines a file in this format may have, Boolean (N,): also its comments, and what stands below headers."""
+    fits = one.fits(lines)
+    if one.body_follows and fits.sum() >= _LEAST_HEADERS * len(lines):
+        return fits.cum_max()
+    return fits | lines.str.starts_with(one.comment) if one.comment and fits.any() else fits
 
 
 def _others(

@@ -31,14 +31,14 @@ from enhanced_deeplog.logs.timestamps import UTC, TimestampReader
 __all__ = ["LineParser", "LogFormat"]
 
 _SAME_SEVERITY = {
-    "": None,
-    **dict.fromkeys(("V", "VERBOSE"), "TRACE"),
-    **dict.fromkeys(("D", ".", "DEBUG1", "DEBUG2", "DEBUG3", "DEBUG4", "DEBUG5"), "DEBUG"),
-    **dict.fromkeys(("I", "-", "LOG", "NOTE", "SYSTEM", "INFORMATION", "INFORMATIONAL"), "INFO"),
+    **dict.fromkeys(("", "ANY"), None),  # Ruby
+    **dict.fromkeys(("V", "VERBOSE", "VRB", "TRC", "TRCE", "FINEST"), "TRACE"),
+    **dict.fromkeys(("D", ".", "DBG", "DBUG", "FINE", "FINER", *(f"DEBUG{i}" for i in range(1, 6))), "DEBUG"),
+    **dict.fromkeys(("I", "-", "LOG", "NOTE", "SYSTEM", "INF", "INFORMATION", "INFORMATIONAL", "CONFIG"), "INFO"),
     "*": "NOTICE",
-    **dict.fromkeys(("W", "#", "WARNING"), "WARN"),
-    **dict.fromkeys(("E", "ERR"), "ERROR"),
-    **dict.fromkeys(("F", "CRIT", "CRITICAL", "ALERT", "EMERG", "EMERGENCY", "PANIC"), "FATAL"),
+    **dict.fromkeys(("W", "#", "WRN", "WARNING"), "WARN"),
+    **dict.fromkeys(("E", "ERR", "FAIL", "SEVERE"), "ERROR"),
+    **dict.fromkeys(("F", "FTL", "CRIT", "CRITICAL", "ALERT", "EMERG", "EMERGENCY", "PANIC"), "FATAL"),
 }
 _TEXT_COLUMNS = ("timestamp", "unit", "severity", *NAME_COLUMNS, "body", "continues")
 
@@ -50,12 +50,14 @@ class LogFormat:
     Attributes:
         name: What `--format` calls it; the format string itself for one of those.
         pattern: Rust regex with groups `timestamp` (or `date` and `time`), `severity` or `priority` (a syslog number),
-            `component`, `host`, `process`, `session_key`, `service`, `body` (or `request` and `status`, of HTTP). A
-            second place for the same field is `process_2`; where there is `continues`, the line goes on with the record
-            before it. Empty for JSON lines.
+            `component`, `host`, `process`, `session_key`, `service`, `body` (or `request` and `status`, of HTTP;
+            `method` and `route` make a request). A second place for the same field is `process_2`; where there is
+            `continues`, the line goes on with the record before it; `kind` is put in front of the body. Empty for JSON
+            lines.
         example: A line in this format.
         timestamp_unit: Unit of numeric timestamps, where the format states it.
         json_fields: Where JSON lines (logfmt, where there is a pattern) keep what; None for all other formats.
+        comment: What a line begins with that is no record; empty if there are no such lines.
     """
 
     name: str
@@ -63,11 +65,17 @@ class LogFormat:
     example: str = ""
     timestamp_unit: str | None = None
     json_fields: JsonFields | None = None
+    comment: str = ""
 
     @property
     def has_header(self) -> bool:
         """Whether each record begins with a header: then a line without one goes on with the record before it."""
         return any(f"(?P<{name}>" in self.pattern for name in ("timestamp", "date", "time"))
+
+    @property
+    def body_follows(self) -> bool:
+        """Whether a header stands by itself, and all lines below it, up to the next one, are its text."""
+        return "(?P<body>)" in self.pattern
 
     def fits(self, lines: pl.Series) -> pl.Series:
         """Which lines are laid out like this, Boolean (N,)."""
@@ -127,6 +135,10 @@ def _split_by_pattern(lines: pl.Series, pattern: str, unit: str | None) -> pl.Da
         levels = dict(enumerate(SYSLOG_SEVERITIES))
         number = values["priority"].cast(pl.Int64, strict=False) % 8
         values["severity"] = number.replace_strict(levels, default=None)
+    if "kind" in values:
+        values["body"] = pl.concat_str(values["kind"], values["body"], separator=" ")
+    if "method" in values:
+        values["request"] = pl.concat_str(values["method"], values["route"], separator=" ")
     if "request" in values:
         values["body"], values["severity"] = _of_request(values["request"], values["status"])
     absent = pl.lit(None, pl.String)
@@ -154,6 +166,8 @@ class LineParser:
         others: For lines that don't fit: where programs of different kinds write to one file.
         fallbacks: For lines that fit none of these, yet begin with a time or a level.
         envelope: What is wrapped round each line; None: nothing is.
+        asked: Whether the format was given by somebody who should know: what doesn't fit it then goes on with a record,
+            whether or not it has a header.
     """
 
     format: LogFormat
@@ -161,6 +175,7 @@ class LineParser:
     others: tuple[LineParser, ...] = ()
     fallbacks: tuple[LineParser, ...] = ()
     envelope: EnvelopeReader | None = None
+    asked: bool = False
 
     @property
     def name(self) -> str:
@@ -195,7 +210,9 @@ class LineParser:
             again = other._parse(lines[unfit]).with_columns(at=unfit).filter("fits")
             kept = parsed.with_row_index("at").join(again.select("at"), on="at", how="anti")
             parsed = pl.concat([kept, again.select(kept.columns)]).sort("at").drop("at")
-        if self.format.has_header:
+        if self.format.body_follows:
+            goes_on = ~parsed["fits"]
+        elif self.format.has_header or self.asked:
             goes_on = ~parsed["fits"] & ~is_record(lines)
         else:  # nothing marks the beginning of a record: only a line that is written as a continuation is one
             goes_on = looks_continued(lines) & (~parsed["fits"] | (self.format.name == "plain"))

@@ -24,6 +24,7 @@ from enhanced_deeplog.logs.formats import FORMATS, Detection, LineParser, LogFor
 from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.inputs import Input
 from enhanced_deeplog.logs.session_keys import SessionKey
+from enhanced_deeplog.logs.w3c import as_declared
 from enhanced_deeplog.redaction import Redactor
 
 __all__ = [
@@ -76,10 +77,11 @@ class Source:
         detection: How the format was found; None if it was given.
         n_lines: Lines, empty ones included.
         n_records: Records; one for each line that isn't empty and goes on with none, in `sequences` one for each event.
-        n_empty_lines: Lines of nothing but blanks; they make no record.
+        n_empty_lines: Lines of nothing but blanks, and comments; they make no record.
         n_joined_lines: Lines that go on with the record before them, such as stack traces.
         n_fit_lines: Lines that fit the format.
         n_unfit_lines: Lines that neither fit nor look like a continuation: part of the record before, if there is one.
+        n_unfit_records: Those of them that are records of their own.
         unfit_examples: The first of these: line number and text, cut and made printable.
         n_invalid_utf8: Lines with bytes that are no UTF-8; those became U+FFFD.
         n_overlong: Lines cut to `MAX_LINE_BYTES`.
@@ -99,6 +101,7 @@ class Source:
     n_joined_lines: int = 0
     n_fit_lines: int = 0
     n_unfit_lines: int = 0
+    n_unfit_records: int = 0
     unfit_examples: list[tuple[int, str]] = field(default_factory=list)
     n_invalid_utf8: int = 0
     n_overlong: int = 0
@@ -148,7 +151,7 @@ def read_source(one: Input, source: Source, options: ReadOptions) -> Iterator[pl
             records, last_time = _within(records, last_time, source, options)
         if len(records):
             yield records
-    _check_fit(source, options, sample)
+    _check_fit(source, options, sample, parser)
     _check_has_time(source, options)
 
 
@@ -177,14 +180,18 @@ def _parser_of(sample: pl.Series, source: Source, options: ReadOptions, latest: 
     envelope = found.reader(sample, source.path, latest) if found else None
     if envelope is not None:
         sample = envelope.open(sample)["content"]
-    if log_format is None:
+    if log_format is not None:
+        log_format = as_declared(log_format, sample)
+    else:
         source.detection = detect_format(sample, options.own_formats)
         log_format, others = source.detection.format, source.detection.others
     parser = log_format.parser(sample, source.path, latest, options.time_zone)
-    if options.format is None and log_format.has_header:
+    if options.format is None and log_format.has_header and not log_format.body_follows:
         beside = [name for name in _FALLBACKS if name is not log_format and name not in others]
         parser = replace(parser, fallbacks=_parsers(beside, sample, source, latest, options.time_zone))
     parser = replace(parser, others=_parsers(others, sample, source, latest, options.time_zone), envelope=envelope)
+    if options.format is not None and log_format.pattern and log_format.json_fields is None:
+        parser = replace(parser, asked=log_format.name not in ("plain", "sequences"))
     source.format = parser.name
     return parser
 
@@ -237,7 +244,10 @@ class _Lines:
 
 def _parts(batches: Iterator[TextLines], log_format: LogFormat, batch_size: int) -> Iterator[_Lines]:
     for lines in batches:
-        kept = lines.frame.filter(pl.col("text").str.strip_chars(" \t") != "")
+        says_something = pl.col("text").str.strip_chars(" \t") != ""
+        if log_format.comment:
+            says_something &= ~pl.col("text").str.starts_with(log_format.comment)
+        kept = lines.frame.filter(says_something)
         met = (len(lines.frame), len(lines.frame) - len(kept), lines.n_invalid_utf8, lines.n_overlong)
         for part in _slices(kept, log_format, batch_size):
             yield _Lines(part, *met)
@@ -288,6 +298,7 @@ class _Parsed:
     n_joined: int
     n_fit: int
     n_unfit: int
+    n_unfit_records: int
     unfit_examples: list[tuple[int, str]]
     n_without_timestamp: int
 
@@ -299,6 +310,8 @@ def _parsed(lines: _Lines, parser: LineParser, source: Source, options: ReadOpti
     if n_fit < len(records):
         further_piece = pl.col("content") == ""  # of a line that a runtime has cut
         unfit = records.filter(~pl.col("fits") & ~further_piece & ~looks_continued(records["content"]))
+        if parser.format.body_follows:
+            unfit = unfit.filter(~pl.col("goes_on"))
     if parser.format.name != "sequences":
         records, n_joined = join_continuations(records)
     n_without_timestamp = records.filter("fits")["timestamp"].null_count()
@@ -316,7 +329,8 @@ def _parsed(lines: _Lines, parser: LineParser, source: Source, options: ReadOpti
     records = redact_records(records, options.redactor, keep_text=options.keep_text)
     shown = unfit.select("line", "text").head(_N_EXAMPLES)
     examples = list(shown.with_columns(options.redactor.redact(shown["text"])).iter_rows())
-    return _Parsed(lines, records, n_joined, n_fit, len(unfit), examples, n_without_timestamp)
+    n_alone = len(unfit) - int(unfit["goes_on"].sum())
+    return _Parsed(lines, records, n_joined, n_fit, len(unfit), n_alone, examples, n_without_timestamp)
 
 
 def redact_records(
@@ -346,6 +360,7 @@ def _count(parsed: _Parsed, source: Source) -> None:
     source.n_joined_lines += parsed.n_joined
     source.n_fit_lines += parsed.n_fit
     source.n_unfit_lines += parsed.n_unfit
+    source.n_unfit_records += parsed.n_unfit_records
     source.n_without_timestamp += parsed.n_without_timestamp
     records = parsed.records
     source.n_records += len(records)
@@ -379,11 +394,14 @@ def _within(records: pl.DataFrame, last_time: Any, source: Source, options: Read
     return kept, timed["time"][-1] if len(timed) else last_time
 
 
-def _check_fit(source: Source, options: ReadOptions, sample: pl.Series) -> None:
-    """Refuse a format that was given and fits less than half of the lines."""
-    n_unfit = source.n_unfit_lines
+def _check_fit(source: Source, options: ReadOptions, sample: pl.Series, parser: LineParser) -> None:
+    """Refuse a format that was given and fits less than half of the lines; if the first line fits, of the records."""
+    if options.format is None:
+        return
+    first_fits = parser.parse(sample.head(1))["fits"].all()
+    n_unfit = source.n_unfit_records if first_fits else source.n_unfit_lines
     n_lines = source.n_fit_lines + n_unfit  # but for those that look like a continuation
-    if options.format is None or n_unfit * 2 <= n_lines:
+    if n_unfit * 2 <= n_lines:
         return
     found = detect_format(sample).format.name
     hint = f"It looks like {found}: leave the format away" if found != "plain" else "Try --format plain"

@@ -1,6 +1,6 @@
 """How points in time are written in a log, and which way one source writes them.
 
-Known are twelve styles of text, with or without a fraction and a zone, three of them without a year, and
+Known are thirteen styles of text, with or without a fraction and a zone, three of them without a year, and
 numbers since 1970 in s, ms, us or ns. Both are decided once for a source, from its first lines, and don't
 change from line to line.
 """
@@ -113,6 +113,7 @@ _STYLES = (
     ),
     TimestampStyle("%d/%b/%Y:%H:%M:%S", 20),  # Apache access log
     TimestampStyle("%d %b %Y %H:%M:%S", 20),  # Redis
+    TimestampStyle("%d-%b-%Y %H:%M:%S", 20),  # Tomcat
     TimestampStyle("%b %d %H:%M:%S", 15, (r"^([A-Z][a-z]{2}) +([0-9]) ", "${1} 0${2} ")),  # syslog
     TimestampStyle("%m%d %H:%M:%S", 13),  # klog
     TimestampStyle("%m-%d %H:%M:%S", 14),  # logcat
