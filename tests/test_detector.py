@@ -416,7 +416,7 @@ def test_a_normal_session_can_be_explained_too(
 ) -> None:
     usual = next(f for f in findings if not f.is_anomaly)
     assert usual.evidence == ()
-    (explained,) = fitted.explain(sequences_of(mixed_lines), usual.session_key)
+    (explained,) = (course.finding for course in fitted.explain(sequences_of(mixed_lines), usual.session_key))
     assert (explained.id, explained.score, explained.is_anomaly) == (usual.id, usual.score, False)
     assert len(explained.evidence) >= 3
     assert explained.pattern is explained.severity is None

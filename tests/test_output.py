@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import enhanced_deeplog.output as output_module
 from enhanced_deeplog.errors import OutputError, UsageError
-from enhanced_deeplog.findings import FINDING_COLUMNS, Evidence, Expected, Finding
+from enhanced_deeplog.findings import FINDING_COLUMNS, Cause, Evidence, Expected, Finding
 from enhanced_deeplog.output import (
     RECORD_COLUMNS,
     SUFFIXES,
@@ -75,6 +75,11 @@ FINDING = Finding(
     last_timestamp="2024-03-01T08:00:04Z",
     evidence=(EVIDENCE, replace(EVIDENCE, byte_offset=None, timestamp=None, severity=None, template_id=None)),
     advice="Look at what the repeated step waits for.",
+    cause=Cause("query_timed_out", "A query took too long", "query cancelled", 12, ("A lock.", "A missing index.")),
+    template_ids=("ccdef1b725b7", ""),
+    expected=False,
+    owner="storage team",
+    runbook="https://wiki.example/queries",
 )
 NORMAL = replace(
     FINDING,
@@ -84,6 +89,7 @@ NORMAL = replace(
     severity=None,
     evidence=(),
     advice="",
+    cause=None,
     first_timestamp=None,
     last_timestamp=None,
 )

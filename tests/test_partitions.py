@@ -92,7 +92,7 @@ def test_findings_are_the_same_and_in_the_same_order_however_much_memory_holds(
     assert fitted.classify(records, every_session=True) == whole
     assert [finding.first_line for finding in whole] == sorted(finding.first_line for finding in whole)
     key = whole[-1].session_key
-    assert fitted.explain(records, key)[0].score == whole[-1].score
+    assert fitted.explain(records, key)[0].finding.score == whole[-1].score
 
 
 def test_findings_that_memory_need_not_hold_are_written_in_the_same_order(

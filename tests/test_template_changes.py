@@ -238,7 +238,7 @@ def test_after_a_deploy_the_first_session_of_each_change_is_a_finding(model: Enh
     assert [finding.session_key for finding in findings] == ["req-0100", "req-0111"]
     assert [change.session_key for change in changes] == ["req-0100", "req-0111"]
     assert "<UNKNOWN>" in [shown.template for shown in findings[0].evidence]
-    (told,) = model.explain(records, "req-0150")
+    (told,) = (course.finding for course in model.explain(records, "req-0150"))
     assert not told.is_anomaly
     assert (told.n_records, told.first_line) == (4, 490)
 

@@ -21,6 +21,7 @@ from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.learning.known_counts import KnownCounts, SeenCounts
 from enhanced_deeplog.learning.pauses import UsualLateness
 from enhanced_deeplog.learning.surprise import UsualSurprise, accumulate
+from enhanced_deeplog.learning.usual_sequences import UsualSequences
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.scorecard import DamageFound, scorecard
 
@@ -185,6 +186,7 @@ class Detection:
         state: Weights of the base model, for the bundle.
         reports: Loss of each epoch of the final training.
         normal_state: Mean hidden state of normal windows, float64 (H,).
+        usual_sequences: How whole normal sessions mostly go.
         scorecard: What share of damaged normal sessions is found; empty in a loaded model, whose summary has it.
         loss_by_window: Held-out loss of the base model and of those with other window sizes, nats; empty likewise.
     """
@@ -195,6 +197,7 @@ class Detection:
     state: Mapping[str, npt.NDArray[Any]]
     reports: list[Any]
     normal_state: Float64s
+    usual_sequences: UsualSequences
     scorecard: tuple[DamageFound, ...] = ()
     loss_by_window: Mapping[int, float] = field(default_factory=dict)
 
@@ -272,9 +275,24 @@ def fit_detection(
         for k, scorer in enumerate(fold_scorers)
     ]
     found = scorecard(sessions, fold, judges, seed=config.seed, usual_pauses=final.scorer.usual_pauses)
+    whole = np.flatnonzero(normal & sessions.table["ended"].to_numpy() & (sessions.table["context"] == 0).to_numpy())
     return Detection(
-        final.scorer, by_size, calibration, final.state, final.reports, normal_state, found, loss_by_window
+        final.scorer,
+        by_size,
+        calibration,
+        final.state,
+        final.reports,
+        normal_state,
+        UsualSequences.fit(*_laid_out([sessions.sequence(row) for row in whole.tolist()])),
+        found,
+        loss_by_window,
     )
+
+
+def _laid_out(sequences: list[Int64s]) -> tuple[Int64s, Int64s]:
+    """Sequences one after another, int64 (M,), and where each begins, int64 (S + 1,)."""
+    starts = np.concatenate([[0], np.cumsum([len(events) for events in sequences])]).astype(np.int64)
+    return np.concatenate(sequences) if sequences else np.zeros(0, dtype=np.int64), starts
 
 
 def _train(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 
@@ -15,7 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from enhanced_deeplog.causes import CauseRules
+from enhanced_deeplog.class_profiles import describe_classes
 from enhanced_deeplog.config import Config
+from enhanced_deeplog.courses import Course, KeptCourses, course_of
 from enhanced_deeplog.cross_fit import Progress
 from enhanced_deeplog.detection import GIVEN_AS_NORMAL, Detection, fit_detection
 from enhanced_deeplog.differences import Differences, differences_between
@@ -51,6 +54,8 @@ class EnhancedDeepLog:
     Args:
         config: Settings; the defaults suit any log.
         progress: Told the stage and the share of it that is done.
+        bundle_id: Of the bundle that this was loaded from.
+        cause_rules: What is made of the lines that surprise.
 
     Example:
         >>> from enhanced_deeplog import Config, EnhancedDeepLog, LogRecords
@@ -64,6 +69,7 @@ class EnhancedDeepLog:
     config: Config = field(default_factory=Config)
     progress: Progress | None = None
     bundle_id: str = ""
+    cause_rules: CauseRules = field(default_factory=CauseRules.shipped)
     differences: Differences | None = field(default=None, init=False)  # of `records` from `normal`, of the latest fit
 
     def fit(
@@ -120,6 +126,7 @@ class EnhancedDeepLog:
 
         # Stages 2 to 4: features of what deviates, its kinds, and a network that tells them apart.
         self.kinds = fit_kinds(mixed, self.detection, self.vocabulary, self.config, progress=self._report)
+        self.kinds = replace(self.kinds, classes=describe_classes(self, mixed))
         self.summary = summarise(self, corpora, learnt_from, usual, mixed)
         return self
 
@@ -131,6 +138,7 @@ class EnhancedDeepLog:
         workers: int = 1,
         source_name: str = "",
         on_changes: Callable[[tuple[TemplateChange, ...]], None] = lambda _: None,
+        courses: KeptCourses | None = None,
     ) -> list[Finding]:
         """Judge logs; changes nothing in the model.
 
@@ -140,6 +148,7 @@ class EnhancedDeepLog:
             workers: Threads that judge, 0: as many as there are cores; the result is the same with any number.
             source_name: The logical source of the logs, for the ids of findings.
             on_changes: Told the templates that `fit` has not seen and that are taken as usual, see `read_sessions`.
+            courses: Keeps how some of the sessions went.
 
         Returns:
             Findings in the order in which their sessions begin.
@@ -148,7 +157,12 @@ class EnhancedDeepLog:
             InputError: If the logs can't be read, or have none of the session keys that `fit` used.
         """
         parts = self.classify_parts(
-            records, every_session=every_session, workers=workers, source_name=source_name, on_changes=on_changes
+            records,
+            every_session=every_session,
+            workers=workers,
+            source_name=source_name,
+            on_changes=on_changes,
+            courses=courses,
         )
         return [finding for _, finding in sorted(chain.from_iterable(parts), key=lambda one: one[0])]
 
@@ -160,6 +174,7 @@ class EnhancedDeepLog:
         workers: int = 1,
         source_name: str = "",
         on_changes: Callable[[tuple[TemplateChange, ...]], None] = lambda _: None,
+        courses: KeptCourses | None = None,
     ) -> Iterator[list[tuple[Place, Finding]]]:
         """The findings of `classify` some sessions at a time, for more of them than memory should hold.
 
@@ -179,6 +194,8 @@ class EnhancedDeepLog:
                 verdicts = self._judge(sessions, detection)
                 wanted = np.arange(len(sessions)) if every_session else np.flatnonzero(verdicts.classes != NORMAL)
                 findings = session_findings(self, detection, sessions, verdicts, wanted, source_name=source_name)
+                if courses is not None:
+                    courses.offer(self, sessions, wanted.tolist(), findings)
                 return list(zip(places_of(sessions, wanted), findings, strict=True))
 
             yield from in_order(judged, read, workers=workers)
@@ -190,15 +207,15 @@ class EnhancedDeepLog:
         *,
         source_name: str = "",
         on_changes: Callable[[tuple[TemplateChange, ...]], None] = lambda _: None,
-    ) -> list[Finding]:
-        """What is said about one session, normal or not, with its most telling records; see `classify`.
+    ) -> list[Course]:
+        """How one session went, and what is said about it, normal or not; see `classify`. Of a long one, each part.
 
         Raises:
             SessionError: If no session has that key.
         """
         self.check_fitted()
         detection = self.detection.remembering()
-        found: list[Finding] = []
+        found: list[Course] = []
         others: list[str] = []
         with self._read(records) as read:
             changes = self._changes(read, detection)
@@ -208,9 +225,10 @@ class EnhancedDeepLog:
                 wanted = np.flatnonzero(sessions.table["session_key"].is_in(names).to_numpy())
                 if len(wanted):
                     verdicts = self._judge(sessions, detection)
-                    found += session_findings(
+                    findings = session_findings(
                         self, detection, sessions, verdicts, wanted, source_name=source_name, always_evidence=True
                     )
+                    found += map(partial(course_of, self, sessions), wanted.tolist(), findings)
                 others.extend(sessions.table["session_key"].unique(maintain_order=True).head(3))
         if found:
             return found

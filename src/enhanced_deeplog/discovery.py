@@ -85,7 +85,7 @@ def fit_kinds(
         clustering=clustering,
         labels=labels,
         features=features,
-        n_abnormal=len(rows),
+        rows=rows,
     )
     if labels.max() < 1:
         return replace(kinds, space=None, centres=None)

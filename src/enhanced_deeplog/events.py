@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = ["END", "FIRST_TEMPLATE", "PADDING", "UNKNOWN", "EventVocabulary", "template_id"]
+__all__ = ["END", "END_TEXT", "FIRST_TEMPLATE", "PADDING", "UNKNOWN", "EventVocabulary", "template_id"]
 
 PADDING = 0  # fills the places before the first event of a session
 UNKNOWN = 1  # an event whose template `fit` never saw
 END = 2  # follows the last event of a session that has ended
 FIRST_TEMPLATE = 3  # the event id of the first template
 
-_RESERVED_TEXT = ("<PADDING>", "<UNKNOWN>", "<END>")
+END_TEXT = "<END>"  # the template of END
+_RESERVED_TEXT = ("<PADDING>", "<UNKNOWN>", END_TEXT)
 
 
 def template_id(template: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from enhanced_deeplog.causes import CauseRule, CauseRules, RuleMatch
 from enhanced_deeplog.detection import Calibration, Detection
-from enhanced_deeplog.events import END, FIRST_TEMPLATE, UNKNOWN, template_id
-from enhanced_deeplog.explanation import advice_for, pattern_of, reasons_of, severity_of, shares_of
+from enhanced_deeplog.events import END, FIRST_TEMPLATE, UNKNOWN, EventVocabulary, template_id
+from enhanced_deeplog.explanation import advice_for, pattern_of, reasons_of, severity_of, shares_of, worst_of
 from enhanced_deeplog.findings import (
     NORMAL,
     SCHEMA_VERSION,
+    Cause,
     Evidence,
     Expected,
     Finding,
@@ -72,12 +75,24 @@ def session_findings(
     of_shown = [deviation for deviation, show in zip(deviations, shown, strict=True) if show]
     lines = _evidence_of(model, detection, sessions, verdicts.scored, wanted[shown], of_shown)
     evidence = dict(zip(wanted[shown].tolist(), lines, strict=True))
+    abnormal = verdicts.classes[wanted[shown]] != NORMAL
+    spoken_of = [line if is_anomaly else () for line, is_anomaly in zip(lines, abnormal.tolist(), strict=True)]
+    causes = dict(zip(wanted[shown].tolist(), causes_of(spoken_of, model.cause_rules), strict=True))
     ordinals = _ordinals(sessions)[wanted] if ordinals is None else ordinals
     table = (
         sessions.table[wanted].hstack(_first_and_last(sessions, wanted, model.redactor)).with_columns(ordinal=ordinals)
     )
     return [
-        _finding(model, verdicts, session, row, deviation, evidence.get(session, ()), source_name=source_name)
+        _finding(
+            model,
+            verdicts,
+            session,
+            row,
+            deviation,
+            evidence.get(session, ()),
+            causes.get(session),
+            source_name=source_name,
+        )
         for session, row, deviation in zip(wanted.tolist(), table.to_dicts(), deviations, strict=True)
     ]
 
@@ -91,12 +106,14 @@ class _Deviation:
         pattern: How it deviates; None for a normal session.
         reasons: As in `Finding`.
         class_probabilities: As in `Finding`.
+        template_ids: As in `Finding`.
     """
 
     places: Int64s
     pattern: Pattern | None
     reasons: dict[str, float]
     class_probabilities: dict[str, float]
+    template_ids: tuple[str, ...]
 
 
 def _deviations(model: EnhancedDeepLog, verdicts: Verdicts, wanted: Int64s) -> list[_Deviation]:
@@ -114,6 +131,9 @@ def _deviations(model: EnhancedDeepLog, verdicts: Verdicts, wanted: Int64s) -> l
             else None,
             _reasons(model, verdicts, session, too_many),
             {str(c): p for c, p in verdicts.class_probabilities(session).items()},
+            template_ids_of(
+                scored.event_ids[int(scored.starts[session]) : int(scored.starts[session + 1])], model.vocabulary
+            ),
         )
         for session, too_many in zip(distinct.tolist(), excess, strict=True)
     ]
@@ -142,6 +162,7 @@ def _finding(
     row: dict[str, Any],
     deviation: _Deviation,
     evidence: tuple[Evidence, ...],
+    told: tuple[Cause, CauseRule] | None,
     *,
     source_name: str,
 ) -> Finding:
@@ -150,6 +171,9 @@ def _finding(
     score, threshold = float(verdicts.scores[session]), float(verdicts.thresholds[session])
     pattern = deviation.pattern
     severity = severity_of((e.severity for e in evidence), score, threshold) if pattern else None
+    cause, rule = told or (None, None)
+    if severity is not None and rule is not None:
+        severity = worst_of(severity, rule.severity)
     # Sessions alike in all that an id is made of are told apart by their order.
     part = f"{row['part']}/{row['ordinal']}" if row["ordinal"] else str(row["part"])
     first_time, first_text = row["first_timestamp"], row["first_text"]
@@ -179,8 +203,38 @@ def _finding(
         first_timestamp=first_time,
         last_timestamp=row["last_timestamp"],
         evidence=evidence,
-        advice=advice_for(pattern) if pattern else "",
+        advice=rule.advice if rule is not None else advice_for(pattern) if pattern else "",
+        cause=cause,
+        template_ids=deviation.template_ids,
+        expected=False,
+        owner="",
+        runbook="",
     )
+
+
+def template_ids_of(event_ids: Int64s, vocabulary: EventVocabulary) -> tuple[str, ...]:
+    """The templates of a session's events, each once, in the order of their ids; "" for those that are unknown."""
+    events = np.unique(event_ids[event_ids != END]).tolist()
+    return tuple(template_id(vocabulary.template(e)) if e >= FIRST_TEMPLATE else "" for e in events)
+
+
+def causes_of(evidence: Sequence[tuple[Evidence, ...]], rules: CauseRules) -> list[tuple[Cause, CauseRule] | None]:
+    """What a rule makes of each session's evidence: the rule whose lines surprised most, None where none matches."""
+    every = [line for lines in evidence for line in lines]
+    matches = iter(rules.look_at([line.text for line in every], [line.template for line in every]))
+    return [_cause_of(lines, [next(matches) for _ in lines]) for lines in evidence]
+
+
+def _cause_of(lines: tuple[Evidence, ...], matches: Sequence[RuleMatch | None]) -> tuple[Cause, CauseRule] | None:
+    told = [(line, match) for line, match in zip(lines, matches, strict=True) if match is not None]
+    if not told:
+        return None
+    surprise: dict[str, float] = defaultdict(float)
+    for line, match in told:
+        surprise[match.rule.name] += line.surprise
+    most = max(surprise, key=lambda name: surprise[name])
+    line, match = max(((li, m) for li, m in told if m.rule.name == most), key=lambda one: one[0].surprise)
+    return Cause(most, match.rule.title, match.text, line.line, match.rule.causes), match.rule
 
 
 def pattern_of_session(scored: ScoredSessions, session: int, rarities: Float64s, drift: float) -> Pattern:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import SequenceMatcher
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from enhanced_deeplog.findings import Pattern, Pause, Severity
+from enhanced_deeplog.findings import SEVERITIES, Pattern, Pause, Severity
 
 __all__ = [
     "advice_for",
+    "aligned",
     "class_key",
     "class_name",
     "pattern_of",
@@ -21,6 +24,7 @@ __all__ = [
     "severity_of",
     "shares_of",
     "telling_events",
+    "worst_of",
 ]
 
 Float64s = npt.NDArray[np.float64]
@@ -175,6 +179,16 @@ def severity_of(log_severities: Iterable[str | None], score: float, threshold: f
     return "low"
 
 
+def worst_of(severity: Severity, other: Severity | None) -> Severity:
+    """The worse of two.
+
+    Example:
+        >>> worst_of("low", "high"), worst_of("low", None)
+        ('high', 'low')
+    """
+    return severity if other is None else max(severity, other, key=SEVERITIES.index)
+
+
 def telling_events(profiles: Float64s) -> list[list[tuple[int, float]]]:
     """The events that tell each class: surprising in it and in few others.
 
@@ -223,6 +237,23 @@ def class_key(template_shares: Mapping[str, float]) -> str:
 def advice_for(pattern: Pattern) -> str:
     """What to look at first."""
     return _ADVICE[pattern]
+
+
+def aligned(here: Sequence[str], there: Sequence[str]) -> list[tuple[Literal["", "only here", "only there"], str]]:
+    """Two sequences side by side, in order: what both have, what only the first has, what only the second has.
+
+    Example:
+        >>> aligned(["open", "retry", "close"], ["open", "read", "close"])
+        [('', 'open'), ('only there', 'read'), ('only here', 'retry'), ('', 'close')]
+    """
+    rows: list[tuple[Literal["", "only here", "only there"], str]] = []
+    for what, i, j, k, m in SequenceMatcher(None, here, there, autojunk=False).get_opcodes():
+        if what == "equal":
+            rows += (("", text) for text in here[i:j])
+        else:
+            rows += (("only there", text) for text in there[k:m])
+            rows += (("only here", text) for text in here[i:j])
+    return rows
 
 
 def pause_in_words(pause: Pause) -> str:

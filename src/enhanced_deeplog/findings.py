@@ -10,8 +10,10 @@ __all__ = [
     "FINDING_COLUMNS",
     "NORMAL",
     "SCHEMA_VERSION",
+    "SEVERITIES",
     "UNKNOWN_CLASS",
     "AnomalyClass",
+    "Cause",
     "Evidence",
     "Expected",
     "Finding",
@@ -28,6 +30,7 @@ UNKNOWN_CLASS = -1  # abnormal, yet like no known class
 
 Pattern = Literal["rare_event", "repetition", "severe_break", "slight_deviation", "early_end", "volume", "slow_step"]
 Severity = Literal["info", "low", "medium", "high", "critical"]
+SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,25 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Cause:
+    """What a rule makes of a line that surprised; see `causes.toml`.
+
+    Attributes:
+        rule: Name of the rule.
+        title: What happened.
+        matched: The text that the rule recognised; "" if no line is to be shown.
+        line: Where that stands, of the source of that record, from 1.
+        likely: What mostly leads to it, most likely first.
+    """
+
+    rule: str
+    title: str
+    matched: str
+    line: int
+    likely: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Finding:
     """What is said about one session; the columns of `classify --output`, in this order.
 
@@ -137,7 +159,12 @@ class Finding:
         first_timestamp: ISO 8601 UTC, or None.
         last_timestamp: ISO 8601 UTC, or None.
         evidence: The records that made the finding, in order; empty for a normal session.
-        advice: What to look at; "" for a normal session.
+        advice: What to look at and what to do; "" for a normal session.
+        cause: What a rule makes of the evidence; None where no rule is sure, and of a normal session.
+        template_ids: Of all its records, each once; "" stands for templates that `fit` has not seen.
+        expected: Whether somebody has said that this is to be expected.
+        owner: Who looks after this kind; "" where nobody has been named.
+        runbook: Where the team has written what to do; "" where it hasn't.
     """
 
     schema_version: int
@@ -166,6 +193,11 @@ class Finding:
     last_timestamp: str | None
     evidence: tuple[Evidence, ...]
     advice: str
+    cause: Cause | None
+    template_ids: tuple[str, ...]
+    expected: bool
+    owner: str
+    runbook: str
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, keys in the order of the contract; `pause` only where a record came late."""
@@ -174,11 +206,17 @@ class Finding:
             "class_probabilities": dict(self.class_probabilities),
             "reasons": dict(self.reasons),
             "evidence": [line.to_json() for line in self.evidence],
+            "cause": None if self.cause is None else {**vars(self.cause), "likely": list(self.cause.likely)},
+            "template_ids": list(self.template_ids),
         }
 
     def without_text(self) -> Finding:
         """The same finding without any line of the log."""
-        return replace(self, evidence=tuple(replace(line, text="") for line in self.evidence))
+        return replace(
+            self,
+            evidence=tuple(replace(line, text="") for line in self.evidence),
+            cause=None if self.cause is None else replace(self.cause, matched=""),
+        )
 
 
 FINDING_COLUMNS = tuple(Finding.__dataclass_fields__)
@@ -224,6 +262,16 @@ class AnomalyClass:
         example_key: Session key of the most typical member.
         examples: A few raw lines of the most typical member that show the kind. Kept in memory, not in the bundle.
         mean_confidence: Mean calibrated confidence of its members in `fit`.
+        severity: How bad its members mostly look.
+        priority: Place among the classes, the worst first, from 1; 0 before that is known.
+        cause: Name of the rule that speaks of most members; "" where none is sure.
+        advice: What to look at, and what to do.
+        recall_when_weak: Share of the members that are still found when half of what tells them is left out, [0, 1]:
+            how hard it is to detect.
+        typical: Templates of the typical member, in order.
+        usual: Templates of the normal session that is most like it; empty where none was seen whole.
+        template_ids: Of all records of its members; "" stands for templates without an event.
+        patterns: How any of its members deviate.
     """
 
     id: int
@@ -234,6 +282,15 @@ class AnomalyClass:
     templates: tuple[tuple[str, float], ...]
     example_key: str
     mean_confidence: float
+    severity: Severity = "info"
+    priority: int = 0
+    cause: str = ""
+    advice: str = ""
+    recall_when_weak: float = 0.0
+    typical: tuple[str, ...] = ()
+    usual: tuple[str, ...] = ()
+    template_ids: tuple[str, ...] = ()
+    patterns: tuple[Pattern, ...] = ()
     examples: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from enhanced_deeplog.base_scorer import BaseScorer
 from enhanced_deeplog.config import Block, Config, SessionConfig
 from enhanced_deeplog.detection import Calibration, Detection
 from enhanced_deeplog.errors import BundleError, UsageError
-from enhanced_deeplog.events import EventVocabulary
-from enhanced_deeplog.findings import AnomalyClass
+from enhanced_deeplog.events import PADDING, EventVocabulary
+from enhanced_deeplog.findings import SEVERITIES, AnomalyClass
 from enhanced_deeplog.learning.anomaly_score import EVIDENCE, TIMING, SessionScore
 from enhanced_deeplog.learning.calibration import N_QUANTILES
 from enhanced_deeplog.learning.class_centres import ClassCentres
@@ -24,6 +24,7 @@ from enhanced_deeplog.learning.known_counts import KnownCounts
 from enhanced_deeplog.learning.pauses import LEAST_PAUSES, N_LONGEST, UsualLateness, UsualPauses
 from enhanced_deeplog.learning.scoring import OnnxNetwork
 from enhanced_deeplog.learning.surprise import UsualSurprise
+from enhanced_deeplog.learning.usual_sequences import UsualSequences
 from enhanced_deeplog.logs.session_keys import session_key_of
 from enhanced_deeplog.logs.sessions import PauseLimits, SessionRules
 from enhanced_deeplog.logs.templates import TemplateMiner
@@ -94,6 +95,9 @@ def parts_of(model: EnhancedDeepLog) -> ModelParts:
         "known_scale": calibration.known.scale,
         "usual_surprise": calibration.usual.by_event,
         "normal_state": detection.normal_state,
+        "usual_sequences": detection.usual_sequences.event_ids,
+        "usual_sequences.starts": detection.usual_sequences.starts,
+        "usual_sequences.n_alike": detection.usual_sequences.n_alike,
     }
     if usual_pauses is not None:
         statistics |= {"pauses.steps": usual_pauses.steps, "pauses.n_pauses": usual_pauses.n_pauses}
@@ -181,6 +185,7 @@ def restore(model: EnhancedDeepLog, parts: ModelParts) -> None:
         _weights(parts, "base_model"),
         [],
         _array(statistics, "normal_state", (model.config.learning.hidden_size,)),
+        _usual_sequences(statistics, n_events),
     )
     model.kinds = _kinds(model, parts)
 
@@ -315,6 +320,16 @@ def _feature_space(model: EnhancedDeepLog, statistics: Arrays) -> FeatureSpace:
     )
 
 
+def _usual_sequences(statistics: Arrays, n_events: int) -> UsualSequences:
+    event_ids = _array(statistics, "usual_sequences", (None,), np.int64)
+    _expect(bool(((event_ids > PADDING) & (event_ids < n_events)).all()), "usual_sequences", "event ids", event_ids)
+    n_alike = _array(statistics, "usual_sequences.n_alike", (None,), np.int64)
+    starts = _array(statistics, "usual_sequences.starts", (len(n_alike) + 1,), np.int64)
+    good = starts[0] == 0 and starts[-1] == len(event_ids) and bool((np.diff(starts) > 0).all())
+    _expect(good, "usual_sequences.starts", f"ascending from 0 to {len(event_ids)}", starts)
+    return UsualSequences(event_ids, starts, n_alike)
+
+
 def _usual_pauses(score: Mapping[str, Any], statistics: Arrays, n_events: int) -> UsualPauses:
     steps = _array(statistics, "pauses.steps", (None, 2), np.int64)
     in_order = bool((np.diff(steps[:, 0] * n_events + steps[:, 1]) > 0).all())
@@ -352,7 +367,11 @@ def _weights(parts: ModelParts, network: str) -> Arrays:
 
 def _anomaly_class(data: Mapping[str, Any]) -> AnomalyClass:
     templates = tuple((str(text), float(share)) for text, share in data["templates"])
-    return AnomalyClass(**{**data, "templates": templates})
+    texts = {
+        name: tuple(map(str, data.get(name, ()))) for name in ("typical", "usual", "template_ids", "patterns")
+    }  # a bundle of an earlier version has none
+    _expect(data.get("severity", "info") in SEVERITIES, "classes.severity", ", ".join(SEVERITIES), data.get("severity"))
+    return AnomalyClass(**{**data, **texts, "templates": templates})
 
 
 def _array(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -144,19 +145,10 @@ def slow_step(sessions: Sessions, rows: Int64s, usual: UsualPauses, rng: Generat
     Returns:
         The copies, and whether each differs from what it was, bool (N,): one without timestamps doesn't.
     """
-    parts = [slice(int(sessions.starts[row]), int(sessions.starts[row + 1])) for row in rows.tolist()]
-    events = [sessions.event_ids[part] for part in parts]
-    pauses = [_with_slow_step(ids, sessions.pauses[part], usual, rng) for ids, part in zip(events, parts, strict=True)]
-    starts = np.concatenate([[0], np.cumsum([len(ids) for ids in events])]).astype(np.int64)
-    made = replace(
-        sessions,
-        table=sessions.table[rows],
-        event_ids=np.concatenate(events),
-        starts=starts,
-        context_starts=starts[:-1],
-        pauses=np.concatenate(pauses),
-        rows=np.concatenate([sessions.rows[part] for part in parts]),
-    )
+    taken = sessions.take(rows)
+    parts = [slice(*ends) for ends in pairwise(taken.starts.tolist())]
+    pauses = [_with_slow_step(taken.event_ids[part], taken.pauses[part], usual, rng) for part in parts]
+    made = replace(taken, pauses=np.concatenate(pauses))
     return made, np.array([bool((~np.isnan(one)).any()) for one in pauses])
 
 

@@ -71,7 +71,7 @@ class Kinds:
         labels: Class of each session that `fit` clustered.
         features: Their features, float32 (S, D).
         state: Weights of the classifier, for the bundle.
-        n_abnormal: Sessions that were clustered.
+        rows: Which sessions were clustered, int64 (S,).
     """
 
     classes: tuple[AnomalyClass, ...] = ()
@@ -84,7 +84,12 @@ class Kinds:
     labels: Int64s = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     features: Float32s = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
     state: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
-    n_abnormal: int = 0
+    rows: Int64s = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @property
+    def n_abnormal(self) -> int:
+        """Sessions that were clustered."""
+        return len(self.rows)
 
     def name(self, anomaly_class: int) -> str:
         """Name of a class for people."""

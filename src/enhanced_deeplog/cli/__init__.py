@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from enhanced_deeplog.cli import backtest, bundles, demo, evaluation, fitting, judging, reading
+from enhanced_deeplog.cli import backtest, classes, demo, evaluation, fitting, judging, reading
 from enhanced_deeplog.cli.options import with_shared_options
 from enhanced_deeplog.cli.terminal import be_quiet, message
 from enhanced_deeplog.errors import EnhancedDeepLogError
@@ -125,6 +125,18 @@ def _root(
 
 for _command in (
     fitting.analyze, reading.inspect, reading.parse, fitting.fit, judging.classify, judging.explain,
-    backtest.backtest, bundles.classes, evaluation.evaluate, demo.demo,
+    backtest.backtest, evaluation.evaluate, demo.demo,
 ):  # fmt: skip
     app.command(help=_command.__doc__)(guarded(with_shared_options(_command)))
+
+_classes = typer.Typer(
+    name="classes",
+    help=classes.__doc__,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _name, _about_classes in classes.COMMANDS.items():
+    _classes.command(_name, help=_about_classes.__doc__)(guarded(with_shared_options(_about_classes)))
+app.add_typer(_classes)

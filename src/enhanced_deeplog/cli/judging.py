@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enhanced_deeplog.cli.options import Bundle, Files, Json, Output, Reading, Workers
+from enhanced_deeplog.cli.options import Bundle, Files, Json, KnowledgeFile, Output, Reading, Workers
 from enhanced_deeplog.cli.terminal import (
     be_quiet,
     message,
@@ -21,6 +22,7 @@ from enhanced_deeplog.cli.terminal import (
 
 if TYPE_CHECKING:
     from enhanced_deeplog.findings import AnomalyClass, Finding
+    from enhanced_deeplog.knowledge import Knowledge
     from enhanced_deeplog.logs.template_changes import TemplateChange
 
 __all__ = ["All", "ExpectBundle", "FailOn", "classify", "explain", "hand_over"]
@@ -31,6 +33,7 @@ ExpectBundle = Annotated[
     str | None, typer.Option(metavar="ID", help="Refuse any other bundle than the one with this id.")
 ]
 All = Annotated[bool, typer.Option("--all", help="Write the verdict on every session, normal ones too.")]
+ShowExpected = Annotated[bool, typer.Option("--show-expected", help="Show also what somebody expects.")]
 FailOn = Annotated[bool, typer.Option("--fail-on", help=f"Exit with {FOUND_SOME} if there are findings: for scripts.")]
 
 
@@ -40,6 +43,8 @@ def classify(
     *,
     bundle: Bundle,
     expect_bundle: ExpectBundle = None,
+    knowledge: KnowledgeFile = None,
+    show_expected: ShowExpected = False,
     output: Output = None,
     every_session: All = False,
     fail_on: FailOn = False,
@@ -51,6 +56,7 @@ def classify(
 
     if output is not None:
         reading.check_output(output, files)
+    known = _Known.read(bundle, knowledge, show_expected=show_expected)
     records = reading.records(files)
     lines_path = output if output is not None and output.suffix == ".jsonl" and not json else None
     changes: list[TemplateChange] = []
@@ -69,19 +75,49 @@ def classify(
             from enhanced_deeplog.output import write_findings_by_place
 
             parts = (
-                [(place, reading.to_show(finding)) for place, finding in part]
+                [(place, reading.to_show(said)) for place, one in part for said in known.of([one], model.classes)]
                 for part in model.classify_parts(records, **judged)
             )
             n_written, n_abnormal = write_findings_by_place(parts, lines_path)
         else:
-            findings = [reading.to_show(finding) for finding in model.classify(records, **judged)]
+            judged_findings = known.of(model.classify(records, **judged), model.classes)
+            findings = [reading.to_show(finding) for finding in judged_findings]
     tell_of_misread(records)
     tell_of_changes(changes)
+    known.tell()
     if lines_path is not None:
         message(_written(n_written, n_abnormal, lines_path))
         _fail_if(fail_on and n_abnormal > 0)
     else:
         hand_over(findings, model.classes, output=output, every_session=every_session, json=json, fail_on=fail_on)
+
+
+@dataclass
+class _Known:
+    """What people say about classes, and how many findings that hides."""
+
+    knowledge: Knowledge
+    show_expected: bool
+    n_hidden: int = 0
+
+    @classmethod
+    def read(cls, bundle: Path, path: Path | None, *, show_expected: bool = False) -> _Known:
+        from enhanced_deeplog.knowledge import Knowledge, knowledge_path
+
+        return cls(Knowledge.read(path or knowledge_path(bundle)), show_expected)
+
+    def of(self, findings: Sequence[Finding], classes: Sequence[AnomalyClass]) -> list[Finding]:
+        """Findings as people want to see them, without those that are to be expected."""
+        said = self.knowledge.apply(findings, classes)
+        shown = [one for one in said if self.show_expected or not one.expected]
+        self.n_hidden += len(said) - len(shown)
+        return shown
+
+    def tell(self) -> None:
+        """Say on stderr how many are not shown."""
+        if self.n_hidden:
+            of = "1 finding is" if self.n_hidden == 1 else f"{self.n_hidden:,} findings are"
+            message(f"{of} hidden, for somebody expects them (classes log). --show-expected shows them.")
 
 
 def hand_over(
@@ -135,11 +171,13 @@ def explain(
     session: Annotated[str, typer.Option(metavar="KEY", help="Key of the session.")],
     bundle: Bundle,
     expect_bundle: ExpectBundle = None,
+    knowledge: KnowledgeFile = None,
     json: Json = False,
 ) -> None:
     """Say why a session is abnormal, or why it isn't: score, reasons, lines, what was expected there."""
     from enhanced_deeplog.bundle import load_bundle
 
+    known = _Known.read(bundle, knowledge, show_expected=True)
     records = reading.records(files)
     changes: list[TemplateChange] = []
     with progress() as report:
@@ -147,14 +185,16 @@ def explain(
         model = load_bundle(bundle, expect=expect_bundle)
         report("reading and judging", None)
         explained = model.explain(records, session, source_name=reading.logical_source, on_changes=changes.extend)
-        findings = [reading.to_show(finding) for finding in explained]
+        findings = known.of([course.finding for course in explained], model.classes)
+        courses = [replace(course, finding=finding) for course, finding in zip(explained, findings, strict=True)]
     tell_of_misread(records)
     tell_of_changes(changes)
+    shown = [reading.course_to_show(course) for course in courses]
     if json:
         from enhanced_deeplog.output import finding_line
 
-        write_lines(finding_line(finding) for finding in findings)
+        write_lines(finding_line(course.finding) for course in shown)
     else:
         from enhanced_deeplog.cli.verdict_screens import explanation_screen
 
-        write_screen(*explanation_screen(findings))
+        write_screen(*explanation_screen(shown))

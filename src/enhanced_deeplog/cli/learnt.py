@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from enhanced_deeplog.cli.tables import Entry, entry_list, rarity, share, table
+from enhanced_deeplog.causes import CauseRules
+from enhanced_deeplog.cli.tables import Entry, entry_list, rarity, severity_text, share, table
 from enhanced_deeplog.cli.terminal import shown
+from enhanced_deeplog.explanation import aligned
 from enhanced_deeplog.findings import AnomalyClass
 
-__all__ = ["class_screen", "classes_screen", "learnt_screen"]
+if TYPE_CHECKING:
+    from enhanced_deeplog.knowledge import Statement
+
+__all__ = ["class_screen", "classes_screen", "learnt_screen", "said_screen"]
 
 
 def learnt_screen(summary: Mapping[str, Any], classes: Sequence[AnomalyClass]) -> Iterator[RenderableType]:
@@ -113,35 +118,71 @@ def _curve(rows: Sequence[Sequence[float]], n_chosen: int) -> Table:
 
 
 def classes_screen(classes: Sequence[AnomalyClass]) -> Iterator[RenderableType]:
-    """The kinds that a fit has found, with what tells them."""
+    """The kinds that a fit has found, with what tells them, the worst first."""
     if not classes:
         yield Text("No kinds of anomaly are known: whatever is abnormal is of the class unknown.")
         return
     entries = []
-    for one in classes:
-        cells = Text(str(one.id)), Text(f"{one.n_findings:,}"), Text(share(one.mean_confidence))
+    for one in sorted(classes, key=lambda one: (one.priority, one.id)):
+        cells = Text(str(one.id)), Text(f"{one.n_findings:,}"), severity_text(one.severity)
         telling = tuple(shown(f"{share(part):>5}  {template}", limit=300) for template, part in one.templates)
-        entries.append(Entry(cells, shown(one.name, "bold", limit=200), telling))
-    yield from entry_list((">class", ">sessions", ">confidence"), "kind, and the templates that tell it", entries)
+        confidence = Text(share(one.mean_confidence))
+        entries.append(Entry((*cells, confidence), shown(one.name, "bold", limit=200), telling))
+    columns = (">class", ">sessions", "severity", ">confidence")
+    yield from entry_list(columns, "kind, and the templates that tell it", entries)
 
 
 def class_screen(one: AnomalyClass) -> Iterator[RenderableType]:
     """All about one kind."""
     yield shown(f"Class {one.id}: {one.name}", "bold")
-    facts: dict[str, Any] = {
-        "key": one.key,
-        "pattern": one.pattern,
-        "sessions": f"{one.n_findings:,} in fit",
-        "confidence": f"{share(one.mean_confidence)} on average",
-        "typical session": one.example_key,
-    }
     grid = Table.grid(padding=(0, 2))
-    for name, value in facts.items():
+    for name, value in _class_facts(one):
         grid.add_row(Text(f"  {name}", "dim"), shown(value))
     yield grid
     made = table(">share of its surprise", "template")
     for template, part in one.templates:
         made.add_row(share(part), shown(template))
     yield made
+    if one.usual:
+        yield Text("Its typical session (+) beside the normal one that is most like it (-)", "bold")
+        yield _beside(one.typical, one.usual)
     for line in one.examples:
         yield shown(f"  {line}", "dim", limit=300)
+
+
+def _class_facts(one: AnomalyClass) -> Iterator[tuple[str, str]]:
+    yield "key", one.key
+    yield "pattern", one.pattern.replace("_", " ")
+    yield "severity", f"{one.severity}; number {one.priority} to look at"
+    yield "sessions", f"{one.n_findings:,} in fit"
+    yield "confidence", f"{share(one.mean_confidence)} on average"
+    yield "found when weak", f"{share(one.recall_when_weak)} of its sessions, without half of what tells them"
+    yield "typical session", one.example_key
+    rule = CauseRules.shipped().named(one.cause)
+    if rule is not None:
+        yield "what happened", rule.title
+        for i, cause in enumerate(rule.causes):
+            yield "" if i else "likely causes", cause
+    yield "what to do", one.advice
+
+
+def _beside(typical: Sequence[str], usual: Sequence[str]) -> Table:
+    made = table("", "template")
+    marks = {"only here": ("+", "red"), "only there": ("-", "dim"), "": ("", "")}
+    for where, template in aligned(typical, usual):
+        mark, style = marks[where]
+        made.add_row(mark, shown(template, style, limit=200))
+    return made
+
+
+def said_screen(statements: Sequence[Statement]) -> Iterator[RenderableType]:
+    """Who has said what about classes."""
+    if not statements:
+        return
+    made = table("time", "by", "class", "said", "until", "why")
+    for one in statements:
+        value = {"": "taken back", "yes": ""}.get(one.value, one.value)
+        said = shown(f"{one.topic} {value}".strip())
+        until = f"{one.until:%Y-%m-%d}" if one.until is not None else ""
+        made.add_row(f"{one.at:%Y-%m-%d %H:%M}", shown(one.by), shown(one.class_key), said, until, shown(one.why))
+    yield made

@@ -17,6 +17,7 @@ from enhanced_deeplog.errors import UsageError
 
 if TYPE_CHECKING:
     from enhanced_deeplog.config import Config
+    from enhanced_deeplog.courses import Course
     from enhanced_deeplog.detector import EnhancedDeepLog
     from enhanced_deeplog.differences import Differences
     from enhanced_deeplog.findings import Finding
@@ -26,6 +27,7 @@ __all__ = [
     "Bundle",
     "Files",
     "Json",
+    "KnowledgeFile",
     "Output",
     "Reading",
     "Settings",
@@ -44,6 +46,10 @@ Output = Annotated[
     typer.Option("--output", "-o", metavar="FILE", help="Write to x.jsonl, x.parquet or x.csv instead."),
 ]
 Bundle = Annotated[Path, typer.Option("--bundle", metavar="DIR", help="Bundle that `fit` wrote.")]
+KnowledgeFile = Annotated[
+    Path | None,
+    typer.Option("--knowledge", metavar="FILE", help="What people say about classes; beside the bundle if left away."),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a screen for people.")]
 Workers = Annotated[
     int, typer.Option(metavar="N", min=0, help="Threads; 0: one a core. Any number gives the same result.")
@@ -126,6 +132,10 @@ class Reading:
     def to_show(self, finding: Finding) -> Finding:
         """A finding with the lines that were asked for."""
         return finding.without_text() if self.evidence is ShownLines.NONE else finding
+
+    def course_to_show(self, course: Course) -> Course:
+        """How a session went, with the lines that were asked for."""
+        return course.without_text() if self.evidence is ShownLines.NONE else course
 
     def differences_to_show(self, model: EnhancedDeepLog) -> Differences | None:
         """How logs differ from normal ones, with the lines that were asked for."""

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Entry", "entry_list", "rarity", "share", "table"]
+__all__ = ["Entry", "entry_list", "rarity", "severity_text", "share", "table"]
 
 _RAREST = 1e9  # beyond it, a number would claim to know what no log can tell
 
@@ -45,6 +45,14 @@ def rarity(score: float) -> str:
         return "most"
     unit = 10 ** max(math.floor(math.log10(n)) - 1, 0)
     return f"one in {round(n / unit) * unit:,}"
+
+
+_SEVERITY_STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}
+
+
+def severity_text(severity: str) -> Text:
+    """A severity in its colour."""
+    return Text(severity, _SEVERITY_STYLES.get(severity, ""))
 
 
 def table(*columns: str) -> Table:

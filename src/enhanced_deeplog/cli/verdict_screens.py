@@ -8,17 +8,17 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from enhanced_deeplog.cli.tables import Entry, entry_list, rarity, share, table
+from enhanced_deeplog.cli.tables import Entry, entry_list, rarity, severity_text, share, table
 from enhanced_deeplog.cli.terminal import shown
-from enhanced_deeplog.explanation import pause_in_words
-from enhanced_deeplog.findings import UNKNOWN_CLASS, AnomalyClass, Evidence, Finding
+from enhanced_deeplog.courses import Course
+from enhanced_deeplog.events import END_TEXT
+from enhanced_deeplog.explanation import aligned, pause_in_words
+from enhanced_deeplog.findings import SEVERITIES, UNKNOWN_CLASS, AnomalyClass, Evidence, Finding
 
 __all__ = ["explanation_screen", "findings_screen"]
 
 _N_HIGHEST = 10
-_SEVERITIES = ("info", "low", "medium", "high", "critical")
 Telling = Mapping[int, Sequence[str]]  # class -> its telling templates, most telling first
-_STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}
 
 
 def findings_screen(
@@ -72,7 +72,7 @@ def _order_of_kind(kind: Sequence[Finding]) -> tuple[bool, int, int, int]:
 
 
 def _worst(findings: Sequence[Finding]) -> int:
-    return max(_SEVERITIES.index(finding.severity or "info") for finding in findings)
+    return max(SEVERITIES.index(finding.severity or "info") for finding in findings)
 
 
 def _kind_list(kinds: Sequence[Sequence[Finding]], telling: Telling) -> Iterator[RenderableType]:
@@ -80,7 +80,7 @@ def _kind_list(kinds: Sequence[Sequence[Finding]], telling: Telling) -> Iterator
     for kind in kinds:
         example = max(kind, key=lambda finding: (finding.confidence, finding.score))
         confidence = sum(finding.confidence for finding in kind) / len(kind)
-        cells = Text(_number(example)), Text(f"{len(kind):,}"), _severity(_SEVERITIES[_worst(kind)])
+        cells = Text(_number(example)), Text(f"{len(kind):,}"), severity_text(SEVERITIES[_worst(kind)])
         headline = shown(example.class_name, "bold", limit=200)
         entries.append(Entry((*cells, Text(share(confidence))), headline, (_place(example, telling, "e.g. "),)))
     return entry_list((">class", ">sessions", "severity", ">confidence"), "kind", entries)
@@ -90,14 +90,10 @@ def _number(finding: Finding) -> str:
     return "-" if finding.anomaly_class == UNKNOWN_CLASS else str(finding.anomaly_class)
 
 
-def _severity(severity: str) -> Text:
-    return Text(severity, _STYLES.get(severity, ""))
-
-
 def _highest(abnormal: Sequence[Finding], telling: Telling) -> Iterator[RenderableType]:
     entries = []
     for finding in sorted(abnormal, key=lambda finding: (-finding.score, finding.id))[:_N_HIGHEST]:
-        cells = shown(finding.session_key, "bold", limit=40), _severity(finding.severity or "")
+        cells = shown(finding.session_key, "bold", limit=40), severity_text(finding.severity or "")
         headline = shown(finding.class_name, limit=100)
         entries.append(Entry((*cells, Text(rarity(finding.score))), headline, (_place(finding, telling),)))
     return entry_list(("session", "severity", "among normal ones"), "kind, and where it shows", entries)
@@ -120,13 +116,14 @@ def _place(finding: Finding, telling: Telling, before: str = "") -> Text:
 # --- One session --------------------------------------------------------------------------------------------
 
 
-def explanation_screen(findings: Sequence[Finding]) -> Iterator[RenderableType]:
-    """Why each part of a session is abnormal, or why not."""
-    for i, finding in enumerate(findings, 1):
-        yield from _explanation(finding, f", part {i} of {len(findings)}" if len(findings) > 1 else "")
+def explanation_screen(courses: Sequence[Course]) -> Iterator[RenderableType]:
+    """Why each part of a session is abnormal, or why not, and how the normal session went that is most like it."""
+    for i, course in enumerate(courses, 1):
+        yield from _explanation(course, f", part {i} of {len(courses)}" if len(courses) > 1 else "")
 
 
-def _explanation(finding: Finding, part: str) -> Iterator[RenderableType]:
+def _explanation(course: Course, part: str) -> Iterator[RenderableType]:
+    finding = course.finding
     verdict, style = ("abnormal", "bold red") if finding.is_anomaly else ("normal", "bold green")
     yield shown(f"Session {finding.session_key}{part}: {verdict}", style)
     facts = Table.grid(padding=(0, 2))
@@ -136,9 +133,25 @@ def _explanation(finding: Finding, part: str) -> Iterator[RenderableType]:
     if finding.evidence:
         yield Text("\nIts most telling records" if not finding.is_anomaly else "\nEvidence", "bold")
         yield _evidence_table(finding.evidence)
+    if course.usual and finding.is_anomaly:
+        yield Text("How it went (+), and how the normal session that is most like it went instead (-)", "bold")
+        yield course_table(course)
     if finding.advice:
         yield shown(f"Advice: {finding.advice}")
     yield Text()
+
+
+def course_table(course: Course) -> Table:
+    """The steps of a session beside those of the normal one that is most like it."""
+    made = table("", ">line", "template")
+    ends = [END_TEXT] if course.finding.complete else []
+    here = [*(line.template for line in course.lines), *ends]
+    numbers = iter([f"{line.line:,}" for line in course.lines] + [""] * len(ends))
+    marks = {"only here": ("+", "red"), "only there": ("-", "dim"), "": ("", "")}
+    for where, template in aligned(here, course.usual):
+        mark, style = marks[where]
+        made.add_row(mark, "" if where == "only there" else next(numbers), shown(template, style, limit=200))
+    return made
 
 
 def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
@@ -146,6 +159,15 @@ def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
         number = "" if finding.anomaly_class == UNKNOWN_CLASS else f" (class {finding.anomaly_class})"
         yield "kind", f"{finding.class_name}{number}, confidence {share(finding.confidence)}"
         yield "severity", f"{finding.severity}, pattern {finding.pattern}"
+        if finding.cause is not None:
+            matched = f' ("{finding.cause.matched}")' if finding.cause.matched else ""
+            yield "what happened", f"{finding.cause.title}: line {finding.cause.line:,}{matched}"
+            for i, cause in enumerate(finding.cause.likely):
+                yield "" if i else "likely causes", cause
+        if finding.owner:
+            yield "owner", finding.owner
+        if finding.expected:
+            yield "expected", "somebody expects this kind (classes log)"
     than = "above" if finding.score > finding.threshold else "not above"
     yield (
         "score",

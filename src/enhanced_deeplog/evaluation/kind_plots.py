@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from enhanced_deeplog.evaluation.figure_parts import (
+from enhanced_deeplog.report.figure_parts import (
     DARK,
     MARKS,
     MIDDLE,

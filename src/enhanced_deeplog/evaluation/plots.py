@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from enhanced_deeplog.evaluation.figure_parts import (
+from enhanced_deeplog.evaluation.figures import OURS, value_at
+from enhanced_deeplog.report.figure_parts import (
     DARK,
     MARKS,
     MIDDLE,
@@ -22,7 +23,6 @@ from enhanced_deeplog.evaluation.figure_parts import (
     mean_of,
     ticks,
 )
-from enhanced_deeplog.evaluation.figures import OURS, value_at
 
 __all__ = ["left_out_plot", "loss_plot", "parsing_plot", "pr_plot", "reliability_plot"]
 

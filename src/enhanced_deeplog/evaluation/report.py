@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from enhanced_deeplog.evaluation.figure_parts import Plot
 from enhanced_deeplog.evaluation.figures import DETECTION_COLUMNS, KIND_COLUMNS, OURS, Measured, measured, value_at
 from enhanced_deeplog.evaluation.kind_plots import class_map_plot, confusion_plot
-from enhanced_deeplog.evaluation.page import as_html, page, paragraph, side_by_side, table
 from enhanced_deeplog.evaluation.plots import left_out_plot, loss_plot, parsing_plot, pr_plot, reliability_plot
 from enhanced_deeplog.evaluation.protocol import PROTOCOLS
+from enhanced_deeplog.report.figure_parts import Plot
+from enhanced_deeplog.report.page import as_html, page, paragraph, side_by_side, table
 
 __all__ = ["report_page"]
 

@@ -174,6 +174,21 @@ class Sessions:
         """The event ids of one session, END included where it has ended, int64 (T,)."""
         return self.event_ids[self.starts[session] : self.starts[session + 1]]
 
+    def take(self, rows: Int64s) -> Sessions:
+        """Some of the sessions, int64 (N,), each by itself: a later part of a longer one has no past."""
+        lengths = np.diff(self.starts)[rows]
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        places = np.arange(starts[-1]) - np.repeat(starts[:-1] - self.starts[rows], lengths)
+        return replace(
+            self,
+            table=self.table[rows],
+            event_ids=self.event_ids[places],
+            starts=starts,
+            context_starts=starts[:-1],
+            pauses=self.pauses[places],
+            rows=self.rows[places],
+        )
+
     def without(self, skipped: Bools) -> Sessions:
         """The same sessions of the same records, where some events, bool (M,), are not judged.
 

@@ -8,8 +8,8 @@ import html
 import json
 from collections.abc import Iterable, Sequence
 
-from enhanced_deeplog.evaluation.figure_parts import Plot
 from enhanced_deeplog.logs.foreign_text import printable
+from enhanced_deeplog.report.figure_parts import Plot
 
 __all__ = ["as_html", "page", "paragraph", "plot", "side_by_side", "table"]
 
