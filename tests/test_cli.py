@@ -24,7 +24,7 @@ from enhanced_deeplog.output import RECORD_COLUMNS, SUFFIXES
 from enhanced_deeplog.output_schema import output_schema
 
 COMMANDS = (
-    "analyze", "inspect", "parse", "fit", "classify", "explain", "backtest", "classes", "evaluate", "demo",
+    "analyze", "inspect", "parse", "fit", "classify", "explain", "backtest", "evaluate", "demo", "classes",
 )  # fmt: skip
 ABNORMAL, USUAL = session_key(N_SESSIONS - 1), session_key(1)
 
@@ -79,7 +79,7 @@ def test_every_command_explains_itself_and_its_options(command: str) -> None:
         **dict.fromkeys(("--format", "--field", "--session-key", "--since", "--until"), reads),
         **dict.fromkeys(("--source-name", "--service"), reads),
         **dict.fromkeys(("--config", "--set", "--seed"), learns),
-        "--json": command != "parse",
+        "--json": command not in ("parse", "classes"),
         "--workers": command in ("analyze", "fit", "classify", "backtest", "demo"),
     }
     assert {option: re.search(rf"^  {option}\b", text, re.MULTILINE) is not None for option in options} == options
@@ -362,7 +362,7 @@ def test_fit_from_normal_logs_alone_as_json(log: Path, tmp_path: Path) -> None:
     assert re.fullmatch("[0-9a-f]{16}", learnt["bundle_id"])
     (note, *_) = learnt["notes"]
     assert note.startswith("Only normal logs were given: no kinds of anomaly were looked for")
-    assert run("classes", "--bundle", tmp_path / "b").stdout.startswith("No kinds of anomaly are known")
+    assert run("classes", "list", "--bundle", tmp_path / "b").stdout.startswith("No kinds of anomaly are known")
     found = findings_of(run("classify", log, "--bundle", tmp_path / "b", "--json"))
     assert {finding["anomaly_class"] for finding in found} == {-1}
     assert "of no known kind" in run("classify", log, "--bundle", tmp_path / "b").stdout
@@ -548,16 +548,17 @@ def test_explain_knows_only_sessions_of_the_input(log: Path, bundle: Path) -> No
 
 
 def test_classes_are_listed_and_shown(bundle: Path) -> None:
-    listed = run("classes", "--bundle", bundle).stdout
+    listed = run("classes", "list", "--bundle", bundle).stdout
     assert "query cancelled after ..." in listed
-    first, second = findings_of(run("classes", "--bundle", bundle, "--json"))
+    first, second = findings_of(run("classes", "list", "--bundle", bundle, "--json"))
     assert {first["id"], second["id"]} == {1, 2}
-    shown = run("classes", "--bundle", bundle, "--show", 2).stdout
+    shown = run("classes", "show", "2", "--bundle", bundle).stdout
     assert shown.startswith(f"Class 2: {second['name'][:40]}")
     assert second["key"] in shown
-    assert findings_of(run("classes", "--bundle", bundle, "--show", 2, "--json")) == [second]
-    text = said(run("classes", "--bundle", bundle, "--show", 3), 2)
-    assert text == "Error: --show 3: expected the number of a class of this bundle; it has 1, 2.\n"
+    assert run("classes", "show", second["key"], "--bundle", bundle).stdout == shown
+    assert findings_of(run("classes", "show", "2", "--bundle", bundle, "--json")) == [second]
+    text = said(run("classes", "show", "3", "--bundle", bundle), 2)
+    assert text == "Error: 3: expected the number or the key of a class of this bundle; it has 1, 2.\n"
 
 
 # --- analyze and demo ---------------------------------------------------------------------------------------
@@ -613,7 +614,8 @@ def test_ctrl_c_keeps_the_first_look(long_log: Path, monkeypatch: pytest.MonkeyP
 def test_analyze_finds_what_fit_and_classify_find(log: Path, bundle: Path, tmp_path: Path) -> None:
     result = run("analyze", log, *SMALL, "--bundle", tmp_path / "kept", "--json")
     assert findings_of(result) == findings_of(run("classify", log, "--bundle", bundle, "--json"))
-    assert run("classes", "--bundle", tmp_path / "kept").stdout == run("classes", "--bundle", bundle).stdout
+    kept = run("classes", "list", "--bundle", tmp_path / "kept").stdout
+    assert kept == run("classes", "list", "--bundle", bundle).stdout
 
 
 def test_demo_compares_what_it_finds_with_what_was_injected(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_reading_and_judging_need_neither_torch_nor_scikit_learn(log: Path, bund
         ["parse", log, "--output", tmp_path / "x.csv"],
         ["classify", log, "--bundle", bundle],
         ["explain", log, "--bundle", bundle, "--session", "req-00abc001"],
-        ["classes", "--bundle", bundle],
+        ["classes", "list", "--bundle", bundle],
     )
     assert set(judged).isdisjoint({"torch", "sklearn", "scipy"})
 

@@ -56,7 +56,7 @@ FIELDS_IN_ORDER = (
     ),
     *("score", "threshold", "anomaly_class", "class_key", "class_name", "confidence", "class_probabilities"),
     *("pattern", "severity", "reasons", "n_records", "first_line", "last_line", "first_timestamp"),
-    *("last_timestamp", "evidence", "advice"),
+    *("last_timestamp", "evidence", "advice", "cause", "template_ids", "expected", "owner", "runbook"),
 )
 EVIDENCE_IN_ORDER = (
     *("source", "line", "byte_offset", "timestamp", "severity", "template_id", "template", "event_id"),

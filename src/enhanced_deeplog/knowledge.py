@@ -25,6 +25,7 @@ _FORMAT = 1
 _TEXTS = ("class", "topic", "value", "by", "why")
 _LISTS = ("templates", "patterns")
 _TIMES = ("at", "until")
+_NEEDED = {"class", "topic", "value", "by", "at"}
 
 
 def knowledge_path(bundle: Path) -> Path:
@@ -118,7 +119,7 @@ class Knowledge:
                 **{"class": one.class_key, "topic": one.topic, "value": one.value, "by": one.by, "at": one.at},
                 **{"why": one.why, "until": one.until, "templates": one.templates, "patterns": one.patterns},
             }
-            lines = (f"{key} = {_as_toml(value)}" for key, value in entry.items() if value or key == "value")
+            lines = (f"{key} = {_as_toml(value)}" for key, value in entry.items() if value or key in _NEEDED)
             parts.append("\n[[said]]\n" + "\n".join(lines) + "\n")
         return "".join(parts)
 
@@ -217,14 +218,15 @@ def _as_toml(value: str | datetime | tuple[str, ...] | None) -> str:
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if isinstance(value, tuple):
         return f"[{', '.join(map(_as_toml, value))}]"
-    return json.dumps(value).replace("\x7f", "\\u007f")  # a JSON text is a TOML text, but for this character
+    text = json.dumps(value, ensure_ascii=False)  # a JSON text is a TOML text, but for what is no character to see
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
 
 
 def _statement(entry: Any, where: str) -> Statement:
     if not isinstance(entry, dict):
         raise ConfigError(f"{where}: expected a table; got {entry!r:.200}.")
     unknown = entry.keys() - {*_TEXTS, *_LISTS, *_TIMES}
-    missing = {"class", "topic", "value", "by", "at"} - entry.keys()
+    missing = _NEEDED - entry.keys()
     if unknown or missing:
         wrong = f"{sorted(unknown)} is unknown" if unknown else f"{sorted(missing)} is missing"
         raise ConfigError(f"{where}: expected class, topic, value, by and at, perhaps why and until; {wrong}.")

@@ -1,0 +1,121 @@
+"""Rules from lines to likely causes: sure, or silent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from enhanced_deeplog.causes import CauseRule, CauseRules
+from enhanced_deeplog.errors import ConfigError
+from enhanced_deeplog.logs.records import read_records
+from enhanced_deeplog.rust_regex import matches_nothing, regex_error
+
+SHIPPED = CauseRules.shipped()
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def rules_of(*lines: str) -> list[str | None]:
+    """The name of the rule of each line, each of a template of its own."""
+    return [None if match is None else match.rule.name for match in SHIPPED.look_at(lines, lines)]
+
+
+@pytest.mark.parametrize("rule", [pytest.param(rule, id=rule.name) for rule in SHIPPED.rules])
+def test_every_rule_matches_its_lines_first_and_none_of_its_near_misses(rule: CauseRule) -> None:
+    assert len(rule.matches) >= 3
+    assert rules_of(*rule.matches) == [rule.name] * len(rule.matches)
+    assert len(rule.near_misses) >= 3
+    assert rule.name not in rules_of(*rule.near_misses)
+
+
+@pytest.mark.parametrize("rule", [pytest.param(rule, id=rule.name) for rule in SHIPPED.rules])
+def test_every_rule_says_what_happened_why_and_what_to_do(rule: CauseRule) -> None:
+    for pattern in filter(None, (rule.pattern, rule.unless)):
+        assert regex_error(pattern) is None
+        assert not matches_nothing(pattern, "")
+    assert 0 < len(rule.title) <= 40
+    assert not rule.title.endswith(".")
+    assert 2 <= len(rule.causes) <= 3
+    assert all(text.endswith(".") for text in (*rule.causes, rule.advice))
+
+
+def test_there_are_rules_for_at_least_fifteen_families_of_failure() -> None:
+    families = {
+        *("disk_full", "read_only_filesystem", "disk_io_error", "data_corrupt", "file_missing", "copies_missing"),
+        *("heap_exhausted", "connect_timed_out", "connection_refused", "connection_lost", "dns_failed", "tls_failed"),
+        *("permission_denied", "login_failed", "rate_limited", "deadlock", "lock_wait", "crashed", "config_invalid"),
+        *("version_mismatch", "dependency_down", "circuit_open"),
+    }
+    assert families <= {rule.name for rule in SHIPPED.rules}
+
+
+def test_lines_of_one_template_are_not_all_held_against_all_rules_and_yet_told_apart() -> None:
+    lines = [f"answered {200 if i % 2 else 503} in {i} ms: {'ok' if i % 2 else 'no space left on device'}"
+             for i in range(200)]  # fmt: skip
+    told = [match is not None for match in SHIPPED.look_at(lines, ["answered <*> in <*> ms: <*>"] * len(lines))]
+    assert told == [match is not None for match in SHIPPED.look_at(lines, lines)]
+    assert sum(told) == 100
+
+
+def test_where_the_first_lines_of_a_template_agree_the_others_must_match_the_same_rule_or_none() -> None:
+    lines = [f"write {i}: no space left on device" for i in range(50)] + ["write 51: done"]
+    told = SHIPPED.look_at(lines, ["write <*>: <*>"] * len(lines))
+    assert [match.rule.name if match else None for match in told] == ["disk_full"] * 50 + [None]
+
+
+@pytest.mark.needs_shared_data
+def test_normal_lines_of_ten_systems_hardly_ever_fire() -> None:
+    n_fired = n_normal = 0
+    for folder in sorted((SHARED_DATA / "loghub_2k").glob("*")):
+        for path in folder.glob("*_2k.log") if folder.is_dir() else [folder] if folder.suffix == ".log" else []:
+            for batch in read_records(path):
+                lines = batch.filter(batch["severity"].is_in(["INFO", "DEBUG", "NOTICE"]))["text"].to_list()
+                n_normal += len(lines)
+                n_fired += sum(match is not None for match in SHIPPED.look_at(lines, lines))
+    assert n_normal > 5_000
+    assert n_fired <= 0.01 * n_normal
+
+
+OWN = """
+[[rule]]
+name = "{name}"
+title = "The shelf is empty"
+pattern = '''(?i)shelf [0-9]+ is empty'''
+causes = ["Nobody has filled it."]
+advice = "Fill it."
+"""
+
+
+def test_own_rules_come_first_and_may_take_the_place_of_ours(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(OWN.format(name="disk_full"))
+    rules = CauseRules.read(own)
+    assert rules.rules[0].title == "The shelf is empty"
+    assert [rule.name for rule in rules.rules].count("disk_full") == 1
+    line = "Shelf 7 is empty"
+    (match,) = rules.look_at([line], [line])
+    assert match is not None
+    assert match.text == "Shelf 7 is empty"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[[rule]", r"^Expected TOML in .*own\.toml: "),
+        ("x = 1", r"own\.toml: expected tables called \[\[rule\]\] and nothing else; got \['x'\]\.$"),
+        (OWN.format(name="a") * 2, r"own\.toml: expected each rule once; 'a' comes twice\.$"),
+        (
+            OWN.replace("shelf [", "shelf ["[:-1] + "("),
+            r"rule 1: expected a regular expression as pattern; .*: unclosed",
+        ),
+        (OWN.replace("(?i)shelf [0-9]+ is empty", ".*"), r"rule 1: .*: it matches any line\.$"),
+        (OWN.replace("causes = [", "causes = [3, "), r"rule 1: expected a list of texts as causes; got \[3, "),
+        (OWN.replace("advice", "advise"), r"rule 1: expected \[.*\], and perhaps unless and severity; \['advise'\] is"),
+        (OWN + 'severity = "bad"\n', r"rule 1: expected a severity of info, low, medium, high, critical; got 'bad'\.$"),
+    ],
+)
+def test_own_rules_that_can_not_be_used_are_refused(tmp_path: Path, text: str, expected: str) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(text)
+    with pytest.raises(ConfigError, match=expected):
+        CauseRules.read(own)
