@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 
 import polars as pl
@@ -23,6 +24,7 @@ from enhanced_deeplog.logs.formats import FORMATS
 from enhanced_deeplog.logs.inputs import service_of
 from enhanced_deeplog.logs.records import Source
 from enhanced_deeplog.logs.session_keys import find_session_key
+from enhanced_deeplog.logs.session_rules import choose_rules
 
 START = datetime(2024, 3, 1, 8)
 N = 200  # records of each log
@@ -317,7 +319,20 @@ def test_a_file_from_the_future_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("path", "service"),
-    [("node1.log", "node1"), ("s3.log", "s3"), ("app-2.log.1", "app"), ("x/0.log", "x"), ("a_20240301.log", "a")],
+    [
+        ("node1.log", "node1"),
+        ("s3.log", "s3"),
+        ("app-2.log.1", "app"),
+        ("x/0.log", "x"),
+        ("a_20240301.log", "a"),
+        ("nginx/access.log", "nginx"),  # as error.log beside it
+        ("access.log", "access"),
+        ("mariadb/mariadb-11-main.log", "mariadb"),
+        ("mariadb/backup-11.log", "backup"),
+        ("pods/shop_mail-0_5f3a/main/0.log", "mail"),  # of a stateful set
+        ("pods/shop_mail-7c9d8f6b54-zl8vw_5f3a/proxy/0.log", "proxy"),
+        ("containers/mail-zl8vw_shop_app-0123456789abcdef.log", "mail"),
+    ],
 )
 def test_the_name_of_a_file_is_that_of_its_service(path: str, service: str) -> None:
     assert service_of(path) == service
@@ -509,3 +524,101 @@ def test_a_time_that_is_not_read_is_told_of(tmp_path: Path) -> None:
     console = Console(record=True, width=150)
     console.print(*inspection_screen(seen))
     assert "hold what looks like a time, yet fit no known format" in console.export_text()
+
+
+# --- programs that share files, hosts and requests ---
+
+
+def test_spring_boot_says_for_which_application_and_request(tmp_path: Path) -> None:
+    head = "{}  INFO 7 --- [shop] [  exec-{}] [{}] c.a.C.[.[/].[cart] : "
+    lines = [
+        head.format(at(i, "%Y-%m-%dT%H:%M:%S.250Z"), i % 4, f"{i // 2:032x}-{i:016x}" if i % 9 else " " * 49)
+        + f"cart {i}"
+        for i in range(N)
+    ]
+    frame, source = read(tmp_path, lines)
+    assert source.format == "spring_boot"
+    assert frame.select("severity", "process", "component", "session_key", "body").row(3) == (
+        "INFO", "exec-3", "c.a.C.[.[/].[cart]", f"{1:032x}", "cart 3",
+    )  # fmt: skip
+    assert frame["session_key"][0] is None
+    without = pl.concat(list(read_records_from(["2024-03-01T08:00:00.000Z  WARN 7 --- [main] c.a.Shop : late"] * 9)))
+    assert without.select("timestamp", "process", "component", "body").row(0) == (START, "main", "c.a.Shop", "late")
+
+
+def test_what_a_runtime_says_is_a_record_of_its_own(tmp_path: Path) -> None:
+    spoken = [f"[{i}.125s][info ][gc ] GC({i}) Pause Full 9M->4M(64M) 3.2ms" for i in range(3)]
+    frame, _ = read(tmp_path, [*JAVA_LINES, *spoken, 'Exception in thread "main" a.b.MyError: x', *JAVA_LINES])
+    assert len(frame) == 2 * len(JAVA_LINES) + 4
+    first_spoken = frame.row(len(JAVA_LINES), named=True)
+    assert (first_spoken["severity"], first_spoken["component"]) == ("INFO", "gc")
+    assert first_spoken["body"] == "GC(0) Pause Full 9M->4M(64M) 3.2ms"
+    objects = [f'{{"level": 30, "time": {1709280000000 + i}, "msg": "paid"}}' for i in range(N)]
+    frame, _ = read(tmp_path, [*objects, "(node:8) [DEP0005] DeprecationWarning: Buffer() is deprecated"])
+    assert frame.select("severity", "component", "process", "body").row(N) == (
+        "WARN", "DeprecationWarning", "8", "Buffer() is deprecated",
+    )  # fmt: skip
+
+
+def test_a_stack_trace_behind_another_one_is_a_record_of_its_own(tmp_path: Path) -> None:
+    lines = [
+        line
+        for i in range(N)
+        for line in (f"{rfc3339(i)} stdout F {java(8)[0]}", *(f"{rfc3339(i)} stderr F {line}" for line in TRACE))
+    ]
+    frame, _ = read_without_batches(tmp_path, lines)
+    assert len(frame) == 2 * N
+    assert frame.filter(pl.col("text").str.contains("stderr"))["text"].str.count_matches("\n").unique().to_list() == [3]
+
+
+def read_without_batches(folder: Path, lines: list[str]) -> tuple[pl.DataFrame, Source]:
+    (folder / "any.log").write_text("".join(f"{line}\n" for line in lines))
+    records = read_records(folder / "any.log")
+    return pl.concat(list(records)), records.sources[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "severity", "body"),
+    [
+        ('time="2024-03-01T08:00:00.250Z" level=warning msg="disk is full" disk=sda', "WARN", "disk is full"),
+        ('{"ts": "2024-03-01T08:00:00.250Z", "level": "error", "msg": "disk is gone"}', "ERROR", "disk is gone"),
+        ("disk=sda speed=17", None, "disk=sda speed=17"),
+        ("[    7.250000] disk is new", None, "disk is new"),  # the kernel
+    ],
+)
+@pytest.mark.parametrize("head", ["Mar  1 08:00:00", "2024-03-01T08:00:00Z"])
+def test_the_syslog_carries_what_a_program_wrote(
+    tmp_path: Path, head: str, said: str, severity: str | None, body: str
+) -> None:
+    frame, _ = read(tmp_path, [f"{head} web-1 cron[7]: up", f"{head} web-1 diskd[8]: {said}"] * 9)
+    row = frame.row(1, named=True)
+    assert (row["severity"], row["component"], row["body"]) == (severity, "diskd", body)
+    assert row["timestamp"] == START.replace(year=row["timestamp"].year, microsecond=250_000 if severity else 0)
+
+
+def test_the_number_of_a_connection_is_not_what_nginx_says(tmp_path: Path) -> None:
+    head = "2024/03/01 08:00:00 [crit] 7#7: "
+    frame, _ = read(tmp_path, [f"{head}*17 SSL_do_handshake() failed", f"{head}no space left"] * 9)
+    assert frame["body"].to_list()[:2] == ["SSL_do_handshake() failed", "no space left"]
+
+
+def test_the_key_of_a_folder_is_found_in_all_its_files(tmp_path: Path) -> None:
+    (tmp_path / "jobs.log").write_text("".join(f"{at(i, '%Y-%m-%d %H:%M:%S')} job {i} is done\n" for i in range(9)))
+    for name in ("cart", "mail", "stock"):
+        lines = [f"{at(i, '%Y-%m-%d %H:%M:%S')} {name} for request {i // 3:032x}\n" for i in range(3 * N)]
+        (tmp_path / f"{name}.log").write_text("".join(lines))
+    rules, _ = choose_rules(read_records(tmp_path), Config().sessions)
+    assert rules.key == "hex32"
+    sample = read_records(tmp_path).beginnings(4 * 30)
+    assert sample["timestamp"].is_sorted()
+    assert sample["timestamp"].max() == moment(29).replace(microsecond=0)
+
+
+def test_a_folder_of_mixed_logs_is_read_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    import_module("mixed_folder").make_folder(tmp_path / "logs", records=2_000)
+    outcome = import_module("check_folder").check_folder(tmp_path / "logs", parse=False)
+    assert {aspect: outcome.share(aspect) for aspect in ("service", "time", "severity", "body")} == {
+        "service": 1, "time": 1, "severity": 1, "body": 1,
+    }, dict(outcome.examples)  # fmt: skip
+    assert (outcome.key, outcome.key_share) == ("hex32", 1)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-__all__ = ["MAX_JOINED_BYTES", "MAX_JOINED_LINES", "is_record", "join_continuations", "looks_continued"]
+__all__ = ["MAX_JOINED_BYTES", "MAX_JOINED_LINES", "begins_trace", "is_record", "join_continuations", "looks_continued"]
 
 MAX_JOINED_LINES = 5_000  # of one record; what comes after them is a record of its own
 MAX_JOINED_BYTES = 1 << 20  # lines beyond are counted, and left out of its text
@@ -27,9 +27,10 @@ _FRAMES = (  # of the JVM and of Node.js; of Python; of Go
 )
 _N_FRAMES = 2
 _LOOKED_AT = 300  # characters of a line that is searched for them: Python's engine takes more than linear time
-_OWN = (  # begins with a time, a level, or an object: whatever format that is, it is a record of its own
+_OWN = (  # begins with a time, a level, or an object, or a runtime says it: a record of its own, whatever its format is
     r"^[ \t]*(?:\[?[0-9]{2,4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9]{2}:|[A-Z][a-z]{2} +[0-9]{1,2} [0-9]{2}:[0-9]{2}:"
-    r"|\[?(?:DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|SEVERE|CRITICAL|FATAL|PANIC)(?:\]|:|,? |$)|\{\")"
+    r"|\[?(?:DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|SEVERE|CRITICAL|FATAL|PANIC)(?:\]|:|,? |$)|\{\""
+    r"|\[[0-9]+\.[0-9]+s\]\[|\(node:[0-9]+\) |Exception in thread \")"
 )
 
 
@@ -49,6 +50,22 @@ def looks_continued(texts: pl.Series) -> pl.Series:
 def is_record(texts: pl.Series) -> pl.Series:
     """Which lines are a record of their own even where they fit no format that is known, Boolean (N,)."""
     return texts.str.contains(_OWN)
+
+
+def begins_trace(texts: pl.Series, origins: pl.Series) -> pl.Series:
+    """Which lines are the first of a stack trace with no record before it: first of their origin, or right behind
+    another one. Boolean (N,).
+
+    Example:
+        >>> lines = pl.Series(["failed", "a.IOException: x", "\tat a.b(B.java:1)", "a.IOException: y"])
+        >>> begins_trace(lines, pl.Series([""] * 4)).to_list()
+        [False, False, False, True]
+    """
+    raised = texts.str.contains(r"^[a-z][A-Za-z0-9_$]*(?:\.[A-Za-z0-9_$]+)+(?:Error|Exception|Throwable)(?::|$)")
+    if not raised.any():
+        return raised
+    lines = pl.DataFrame({"frame": texts.str.contains(r"^[ \t]+(?:at |\.\.\. [0-9]+ )"), "origin": origins})
+    return raised & lines.select(pl.col("frame").shift(1, fill_value=True).over("origin")).to_series()
 
 
 def join_continuations(records: pl.DataFrame) -> tuple[pl.DataFrame, int]:

@@ -84,12 +84,28 @@ def service_of(path: str) -> str:
         ('orders', 'payments')
         >>> service_of("containers/gate-77_default_nginx-0123456789abcdef.log")  # Kubernetes
         'nginx'
+        >>> service_of("pods/shop_orders-5d9c7f6b8d-x2x9p_0a1b/app/0.log"), service_of("nginx/access.log")
+        ('orders', 'nginx')
     """
-    name = Path(path).name
-    if container := re.match(r"[^_]+_[^_]+_(.+)-[0-9a-f]{12,64}\.log", name):
-        return storable(container[1])
+    name, folder = Path(path).name, Path(path).parent
+    if container := re.match(r"([^_]+)_[^_]+_(.+)-[0-9a-f]{12,64}\.log", name):
+        return storable(_service_of_container(container[2], pod=container[1]))
+    if pod := re.match(r"[^_]+_([^_]+)_[0-9a-f-]+$", folder.parent.name):
+        return storable(_service_of_container(folder.name, pod=pod[1]))
     stem = re.sub(r"(?:(?:^|[-_])(?:[0-9]{4}[-_]?[0-9]{2}[-_]?[0-9]{2}|[0-9]+))?$", "", name.split(".")[0])
-    return storable(stem or Path(path).parent.name)
+    says_nothing = not stem or stem in _NO_SERVICES or re.match(rf"{re.escape(folder.name)}-[0-9]", stem)
+    return storable(folder.name if says_nothing and folder.name else stem)
+
+
+# Of files that several services have, and of containers: it is the folder, or the deployment, that tells them apart.
+_NO_SERVICES = frozenset(("access", "error", "stdout", "stderr", "out", "output", "console", "current"))
+_NO_CONTAINERS = frozenset(("app", "application", "main", "manager", "server", "service", "container"))
+
+
+def _service_of_container(container: str, pod: str) -> str:
+    if container not in _NO_CONTAINERS:
+        return container
+    return re.sub(r"(?:-[0-9a-f]{6,10})?-[a-z0-9]{5}$|-[0-9]+$", "", pod)
 
 
 def _matches(pattern: str) -> list[str]:

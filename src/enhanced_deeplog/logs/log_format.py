@@ -15,7 +15,7 @@ from datetime import datetime
 import polars as pl
 
 from enhanced_deeplog.errors import InputError
-from enhanced_deeplog.logs.continuations import is_record, looks_continued
+from enhanced_deeplog.logs.continuations import begins_trace, is_record, looks_continued
 from enhanced_deeplog.logs.envelopes import EnvelopeReader
 from enhanced_deeplog.logs.foreign_text import extract_groups, printable
 from enhanced_deeplog.logs.json_lines import (
@@ -40,6 +40,7 @@ _SAME_SEVERITY = {
     **dict.fromkeys(("E", "ERR", "FAIL", "SEVERE"), "ERROR"),
     **dict.fromkeys(("F", "FTL", "CRIT", "CRITICAL", "ALERT", "EMERG", "EMERGENCY", "PANIC"), "FATAL"),
 }
+_INSIDE = ("timestamp", "severity", "session_key", "body")  # what an object in a body says better than what carries it
 _TEXT_COLUMNS = ("timestamp", "unit", "severity", *NAME_COLUMNS, "body", "continues")
 
 
@@ -168,6 +169,7 @@ class LineParser:
         envelope: What is wrapped round each line; None: nothing is.
         asked: Whether the format was given by somebody who should know: what doesn't fit it then goes on with a record,
             whether or not it has a header.
+        inside: For bodies that are objects themselves: what a program wrote that the syslog carries.
     """
 
     format: LogFormat
@@ -176,6 +178,7 @@ class LineParser:
     fallbacks: tuple[LineParser, ...] = ()
     envelope: EnvelopeReader | None = None
     asked: bool = False
+    inside: tuple[LineParser, ...] = ()
 
     @property
     def name(self) -> str:
@@ -192,17 +195,17 @@ class LineParser:
         doesn't fit has null everywhere else. Empty names become null.
         """
         if self.envelope is None:
-            return self._parse_content(lines).with_columns(content=lines, origin=pl.lit(""))
+            return _apart(self._parse_content(lines).with_columns(content=lines, origin=pl.lit("")))
         opened = self.envelope.open(lines)
-        return self._parse_content(opened["content"]).with_columns(
+        parsed = self._parse_content(opened["content"]).with_columns(
             opened["content"],
             opened["origin"],
-            goes_on=pl.col("goes_on") | ~opened["begins"],
             **{name: pl.coalesce(name, opened[name]) for name in ("timestamp", "host", "service")},
         )
+        return _apart(parsed).with_columns(goes_on=pl.col("goes_on") | ~opened["begins"])
 
     def _parse_content(self, lines: pl.Series) -> pl.DataFrame:
-        parsed = self._parse(lines)
+        parsed = self._read_inside(self._parse(lines))
         for other in (*self.others, *self.fallbacks):
             unfit = (~parsed["fits"]).arg_true()
             if not len(unfit):
@@ -218,6 +221,20 @@ class LineParser:
             goes_on = looks_continued(lines) & (~parsed["fits"] | (self.format.name == "plain"))
         return parsed.with_columns(goes_on=goes_on | parsed["continues"]).drop("continues")
 
+    def _read_inside(self, parsed: pl.DataFrame) -> pl.DataFrame:
+        for parser in self.inside:
+            places = parser.format.fits(parsed["body"]).arg_true()
+            found = (
+                parser._parse(parsed["body"][places]).with_columns(at=places).filter(pl.col("severity").is_not_null())
+            )
+            if len(found):
+                both = parsed.with_row_index("at").join(
+                    found.select("at", *_INSIDE), on="at", how="left", suffix="_inside", maintain_order="left"
+                )
+                better = (pl.coalesce(f"{name}_inside", name).alias(name) for name in _INSIDE)
+                parsed = both.with_columns(better).select(parsed.columns)
+        return parsed
+
     def _parse(self, lines: pl.Series) -> pl.DataFrame:
         parts = self.format.split(lines)
         times = self.timestamps.read(parts["timestamp"], parts["unit"])
@@ -230,6 +247,13 @@ class LineParser:
             pl.when("fits").then(body).otherwise(lines).alias("body"),
             pl.col("continues").is_not_null(),
         )
+
+
+def _apart(parsed: pl.DataFrame) -> pl.DataFrame:
+    """A stack trace behind another one doesn't go on with it."""
+    if not parsed["goes_on"].any():
+        return parsed
+    return parsed.with_columns(goes_on=parsed["goes_on"] & ~begins_trace(parsed["content"], parsed["origin"]))
 
 
 def _normal_severity() -> pl.Expr:

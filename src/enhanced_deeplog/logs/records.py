@@ -137,6 +137,22 @@ class LogRecords:
         batches: list[pl.DataFrame] = [pl.DataFrame(schema=RECORD_SCHEMA), *self.first(n_records)]
         return pl.concat(batches)
 
+    def beginnings(self, n_records: int) -> pl.DataFrame:
+        """The first records of all sources, in the order of time, as far as each of them was looked at.
+
+        Args:
+            n_records: No more than so many.
+        """
+        if len(self._inputs) == 1:
+            return self.head(n_records)
+        n_each = max(n_records // len(self._inputs), 1)
+        frames = [source.head(n_each) for source in self.apart()[:n_records]]
+        until = min(
+            (last for frame in frames if len(frame) == n_each and (last := frame["timestamp"].max())), default=None
+        )
+        known = pl.lit(True) if until is None else pl.col("timestamp").fill_null(until) <= until
+        return merge_order(pl.concat(frame.filter(known) for frame in frames))
+
     def __iter__(self) -> Iterator[pl.DataFrame]:
         left = self._most_records
         for i, one in enumerate(self._inputs):

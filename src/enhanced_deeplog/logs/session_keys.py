@@ -66,6 +66,7 @@ CANDIDATE_KEYS: Mapping[str, SessionKey] = {
         SessionKey("application", "application_[0-9]+_[0-9]+", weight=0.7),
         SessionKey("container", "container_[0-9a-z_]*[0-9]+_[0-9]+|(?-u:\\b)[0-9a-f]{64}(?-u:\\b)", weight=0.7),
         SessionKey("uuid", _HEX_UUID, weight=0.6),
+        SessionKey("hex32", "(?-u:\\b)[0-9a-f]{32}(?-u:\\b)", weight=0.8),  # a trace id, nginx' $request_id
         SessionKey("thread", column="process", weight=0.4),
     )
 }

@@ -54,7 +54,7 @@ def choose_rules(records: LogRecords, config: SessionConfig) -> tuple[SessionRul
     asked = config.key or (records.session_key and (records.session_key.pattern or records.session_key.name))
     if asked:
         return rules(asked), KeyChoice(asked, None, f"{asked}: as asked")
-    sample = records.head(_SAMPLE_RECORDS)
+    sample = records.beginnings(_SAMPLE_RECORDS)
     if sample["ends_session"].any():
         return rules("field"), KeyChoice("field", None, "field: each line is a session")
     choice = find_session_key(sample)

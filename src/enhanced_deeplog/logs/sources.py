@@ -61,7 +61,10 @@ _WITH_SECRETS = ("service", "component", "host", "process", "body")  # besides t
 _BLOCK_BYTES = 8 << 20  # some 60,000 HDFS lines
 _SAMPLE_LINES, _SAMPLE_BYTES = 10_000, 4 << 20  # what decides the format of a source
 _LEAST_FIT = 0.5  # share of the lines that a format which was given must fit
-_FALLBACKS = (FORMATS["dated"], FORMATS["level_first"])  # what begins with a time or a level is a record
+# What begins with a time or a level is a record, and so is what the runtime says.
+_FALLBACKS = tuple(FORMATS[name] for name in ("dated", "level_first", "jvm", "node"))
+_CARRIERS = ("syslog", "syslog_iso", "syslog5424")  # of whatever a program writes, objects too
+_CARRIED = (FORMATS["jsonl"], FORMATS["logfmt"])
 _N_EXAMPLES = 3  # of lines that don't fit
 
 
@@ -186,10 +189,15 @@ def _parser_of(sample: pl.Series, source: Source, options: ReadOptions, latest: 
         source.detection = detect_format(sample, options.own_formats)
         log_format, others = source.detection.format, source.detection.others
     parser = log_format.parser(sample, source.path, latest, options.time_zone)
-    if options.format is None and log_format.has_header and not log_format.body_follows:
+    may_have_others = log_format.has_header or log_format.json_fields is not None
+    if options.format is None and may_have_others and not log_format.body_follows:
         beside = [name for name in _FALLBACKS if name is not log_format and name not in others]
         parser = replace(parser, fallbacks=_parsers(beside, sample, source, latest, options.time_zone))
     parser = replace(parser, others=_parsers(others, sample, source, latest, options.time_zone), envelope=envelope)
+    if log_format.name in _CARRIERS:
+        bodies = parser.parse(sample)["body"]
+        carried = [one for one in _CARRIED if one.fits(bodies).any()]
+        parser = replace(parser, inside=_parsers(carried, bodies, source, latest, options.time_zone))
     if options.format is not None and log_format.pattern and log_format.json_fields is None:
         parser = replace(parser, asked=log_format.name not in ("plain", "sequences"))
     source.format = parser.name
