@@ -492,6 +492,22 @@ def test_a_file_tells_its_columns_itself(tmp_path: Path, columns: str, row: str,
 
 
 @pytest.mark.parametrize(
+    ("line", "process"),
+    [
+        ("[2024-03-01 08:00:00,000] ERROR late (shop.Orders)", None),
+        ("[2024-03-01 08:00:00 +0000] [17] [ERROR] late", "17"),  # gunicorn
+        ("[2024-03-01 08:00:00,000: ERROR/MainProcess] late", "MainProcess"),  # Celery
+    ],
+)
+def test_time_and_level_may_stand_in_brackets(line: str, process: str | None) -> None:
+    records = read_records_from([line] * 9)
+    frame = pl.concat(list(records))
+    assert records.sources[0].format == "bracketed"
+    assert frame.select("timestamp", "severity", "process").row(0) == (START, "ERROR", process)
+    assert frame["body"][0].startswith("late")
+
+
+@pytest.mark.parametrize(
     ("line", "severity"),
     [
         ("2024-03-01 08:00:00.000 +00:00 [WRN] late", "WARN"),
