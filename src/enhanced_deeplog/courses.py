@@ -100,10 +100,12 @@ class KeptCourses:
     Attributes:
         n_worst: So many of all kinds.
         n_of_kind: So many of each kind, those that are surest.
+        n_sessions: So many sessions were judged.
     """
 
     n_worst: int = 10
     n_of_kind: int = 2
+    n_sessions: int = 0
     _worst: list[Course] = field(default_factory=list)
     _of_kind: dict[int, list[Course]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -112,6 +114,7 @@ class KeptCourses:
         """Take those of some findings that are worth more than what is kept; safe to call from several threads."""
         made: dict[str, Course] = {}
         with self._lock:
+            self.n_sessions += len(sessions)
             for row, finding in zip(rows, findings, strict=True):
                 if not finding.is_anomaly:
                     continue

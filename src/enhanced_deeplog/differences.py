@@ -14,7 +14,7 @@ from enhanced_deeplog.events import FIRST_TEMPLATE, EventVocabulary
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.logs.severity import SEVERE_LEVELS
 
-__all__ = ["Differences", "TemplateDifference", "differences_between"]
+__all__ = ["Differences", "TemplateDifference", "What", "differences_between"]
 
 _LEAST_Z = 4.0  # standard errors between two means that chance hardly makes, of some thousand templates
 _LEAST_RATIO = 1.5  # of the means: what differs less is of no use to anybody

@@ -6,6 +6,7 @@ import json as json_format
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,11 +40,18 @@ def demo(
 ) -> None:
     """Run the whole method on a simulated service with faults of known kinds, and compare."""
     from enhanced_deeplog.cli.fitting import check_training_packages
+    from enhanced_deeplog.cli.judging import Known
+    from enhanced_deeplog.cli.options import Reading
+    from enhanced_deeplog.cli.reporting import check_page, write_page
+    from enhanced_deeplog.courses import KeptCourses
     from enhanced_deeplog.output import check_directory, write_findings
 
     began = time.monotonic()
     check_training_packages()
     check_directory(output_dir)
+    page = output_dir / "report.html"
+    check_page(page)
+    courses = KeptCourses()
     config = settings.read()
     with progress() as report:
         report("an order service writes its log", None)
@@ -56,9 +64,12 @@ def demo(
         records = read_records(output_dir / "service.log", source_name="service.log")
         model = EnhancedDeepLog(config, progress=report).fit(records, workers=workers)
         report("judging", None)
-        verdicts = model.classify(records, every_session=True, workers=workers)
+        verdicts = model.classify(records, every_session=True, workers=workers, courses=courses)
     findings = [verdict for verdict in verdicts if verdict.is_anomaly]
     write_findings(findings, output_dir / "findings.jsonl")
+    truth = {key: simulation.faults.get(key, "") for key in simulation.session_keys}
+    reported = Known().reported(model, verdicts, courses, Reading())
+    write_page(replace(reported, truth=truth, source="service.log"), page)
     found = _by_session(verdicts)
     summary = {
         **_agreement(simulation, found),
@@ -72,7 +83,7 @@ def demo(
         write_lines([json_format.dumps(summary)])
         return
     write_screen(*_screen(simulation, found, findings, model.classes, summary))
-    message(f"Left in {output_dir}: service.log, truth.json, findings.jsonl, summary.json.")
+    message(f"Left in {output_dir}: report.html, service.log, truth.json, findings.jsonl, summary.json.")
 
 
 def _simulate(n_records: int, seed: int, directory: Path) -> Simulation:

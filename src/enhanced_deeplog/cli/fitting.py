@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enhanced_deeplog.cli.judging import All, FailOn, hand_over
+from enhanced_deeplog.cli.judging import All, FailOn, Known, hand_over
 from enhanced_deeplog.cli.options import (
     Files,
     Json,
     Output,
     Reading,
+    Report,
     Settings,
     Workers,
     check_standard_input,
 )
+from enhanced_deeplog.cli.reporting import check_page, write_page
 from enhanced_deeplog.cli.terminal import message, progress, tell_of_misread, write_lines, write_screen
 from enhanced_deeplog.errors import EnhancedDeepLogError, UsageError
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from enhanced_deeplog.findings import AnomalyClass, Finding
     from enhanced_deeplog.logs.records import LogRecords
 
-    Judge = Callable[[EnhancedDeepLog, LogRecords], list[Finding]]
+    Judge = Callable[..., list[Finding]]
 
 __all__ = ["analyze", "check_training_packages", "fit"]
 
@@ -113,6 +115,7 @@ def analyze(
     ] = None,
     overwrite: Overwrite = False,
     output: Output = None,
+    report: Report = None,
     every_session: All = False,
     fail_on: FailOn = False,
     json: Json = False,
@@ -125,6 +128,8 @@ def analyze(
     """
     if output is not None:
         reading.check_output(output, files, normal)
+    if report is not None:
+        check_page(report)
     _check_places(bundle, overwrite=overwrite)
     config, of_mixed, usual = _settled(reading, settings, files, normal, normal_until)
     mixed = of_mixed.records(files)
@@ -140,13 +145,18 @@ def analyze(
 
             model.bundle_id = save_bundle(model, bundle, overwrite=overwrite)
             message(f"Bundle {model.bundle_id} saved to {bundle}.")
-        findings = judge(model, mixed)
+        from enhanced_deeplog.courses import KeptCourses
+
+        courses = KeptCourses()
+        findings = judge(model, mixed, courses=courses)
     except KeyboardInterrupt:
         if first is not None:
             message(f"What follows is of the first {_FIRST_LOOK:,} records alone.")
             with contextlib.suppress(typer.Exit):  # that it was interrupted is said, whatever was found
                 say(*first)
         raise
+    if report is not None:
+        write_page(Known().reported(model, findings, courses, reading), report)
     _tell_of_differences(reading.differences_to_show(model), to_screen=output is None and not json)
     say(findings, model.classes)
 

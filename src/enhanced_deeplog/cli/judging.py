@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enhanced_deeplog.cli.options import Bundle, Files, Json, KnowledgeFile, Output, Reading, Workers
+from enhanced_deeplog.cli.options import Bundle, Files, Json, KnowledgeFile, Output, Reading, Report, Workers
+from enhanced_deeplog.cli.reporting import check_page, write_page
 from enhanced_deeplog.cli.terminal import (
     be_quiet,
     message,
@@ -21,11 +22,14 @@ from enhanced_deeplog.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    from enhanced_deeplog.courses import KeptCourses
+    from enhanced_deeplog.detector import EnhancedDeepLog
     from enhanced_deeplog.findings import AnomalyClass, Finding
     from enhanced_deeplog.knowledge import Knowledge
     from enhanced_deeplog.logs.template_changes import TemplateChange
+    from enhanced_deeplog.report.findings_report import Reported
 
-__all__ = ["All", "ExpectBundle", "FailOn", "classify", "explain", "hand_over"]
+__all__ = ["All", "ExpectBundle", "FailOn", "Known", "classify", "explain", "hand_over"]
 
 FOUND_SOME = 3  # exit code of --fail-on
 
@@ -46,6 +50,7 @@ def classify(
     knowledge: KnowledgeFile = None,
     show_expected: ShowExpected = False,
     output: Output = None,
+    report: Report = None,
     every_session: All = False,
     fail_on: FailOn = False,
     json: Json = False,
@@ -53,22 +58,28 @@ def classify(
 ) -> None:
     """Judge logs by a bundle: which sessions are abnormal, of what kind, and where it shows."""
     from enhanced_deeplog.bundle import load_bundle
+    from enhanced_deeplog.courses import KeptCourses
 
     if output is not None:
         reading.check_output(output, files)
-    known = _Known.read(bundle, knowledge, show_expected=show_expected)
+    if report is not None:
+        check_page(report)
+    known = Known.read(bundle, knowledge, show_expected=show_expected)
     records = reading.records(files)
-    lines_path = output if output is not None and output.suffix == ".jsonl" and not json else None
+    to_lines = output is not None and output.suffix == ".jsonl" and not json and report is None
+    lines_path = output if to_lines else None
+    courses = KeptCourses() if report is not None else None
     changes: list[TemplateChange] = []
-    with progress() as report:
-        report("loading the bundle", None)
+    with progress() as tell:
+        tell("loading the bundle", None)
         model = load_bundle(bundle, expect=expect_bundle)
-        report("reading and judging", None)
+        tell("reading and judging", None)
         judged: dict[str, Any] = {
             "every_session": every_session,
             "workers": workers,
             "source_name": reading.logical_source,
             "on_changes": changes.extend,
+            "courses": courses,
         }
         findings: list[Finding] = []
         if lines_path is not None:  # there may be more of them than memory should hold
@@ -89,19 +100,27 @@ def classify(
         message(_written(n_written, n_abnormal, lines_path))
         _fail_if(fail_on and n_abnormal > 0)
     else:
+        if report is not None and courses is not None:
+            write_page(known.reported(model, findings, courses, reading), report)
         hand_over(findings, model.classes, output=output, every_session=every_session, json=json, fail_on=fail_on)
 
 
+def _nothing_said() -> Knowledge:
+    from enhanced_deeplog.knowledge import Knowledge
+
+    return Knowledge()
+
+
 @dataclass
-class _Known:
+class Known:
     """What people say about classes, and how many findings that hides."""
 
-    knowledge: Knowledge
-    show_expected: bool
+    knowledge: Knowledge = field(default_factory=_nothing_said)
+    show_expected: bool = False
     n_hidden: int = 0
 
     @classmethod
-    def read(cls, bundle: Path, path: Path | None, *, show_expected: bool = False) -> _Known:
+    def read(cls, bundle: Path, path: Path | None, *, show_expected: bool = False) -> Known:
         from enhanced_deeplog.knowledge import Knowledge, knowledge_path
 
         return cls(Knowledge.read(path or knowledge_path(bundle)), show_expected)
@@ -112,6 +131,28 @@ class _Known:
         shown = [one for one in said if self.show_expected or not one.expected]
         self.n_hidden += len(said) - len(shown)
         return shown
+
+    def reported(
+        self, model: EnhancedDeepLog, findings: Sequence[Finding], courses: KeptCourses, reading: Reading
+    ) -> Reported:
+        """What a report on these findings is made of."""
+        from enhanced_deeplog.report.findings_report import Reported
+
+        by_id = {finding.id: finding for finding in findings}
+        return Reported(
+            findings,
+            [self.knowledge.described(one) for one in model.classes],
+            courses=[
+                reading.course_to_show(replace(course, finding=by_id[course.finding.id]))
+                for course in courses.courses()
+                if course.finding.id in by_id  # what is expected is not
+            ],
+            summary=model.summary,
+            rules=model.cause_rules,
+            n_sessions=courses.n_sessions,
+            n_hidden=self.n_hidden,
+            differences=reading.differences_to_show(model),
+        )
 
     def tell(self) -> None:
         """Say on stderr how many are not shown."""
@@ -177,7 +218,7 @@ def explain(
     """Say why a session is abnormal, or why it isn't: score, reasons, lines, what was expected there."""
     from enhanced_deeplog.bundle import load_bundle
 
-    known = _Known.read(bundle, knowledge, show_expected=True)
+    known = Known.read(bundle, knowledge, show_expected=True)
     records = reading.records(files)
     changes: list[TemplateChange] = []
     with progress() as report:

@@ -30,6 +30,7 @@ __all__ = [
     "KnowledgeFile",
     "Output",
     "Reading",
+    "Report",
     "Settings",
     "ShownLines",
     "Workers",
@@ -44,6 +45,9 @@ Files = Annotated[
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="Write to x.jsonl, x.parquet or x.csv instead."),
+]
+Report = Annotated[
+    Path | None, typer.Option("--report", metavar="FILE.html", help="Also write a page that opens from disk.")
 ]
 Bundle = Annotated[Path, typer.Option("--bundle", metavar="DIR", help="Bundle that `fit` wrote.")]
 KnowledgeFile = Annotated[

@@ -1,16 +1,19 @@
-"""`evaluate --report` and `--rows`: a page of what was measured, now or earlier."""
+"""`--report`: a page of findings; of `evaluate`, of what was measured, now or earlier (`--rows`)."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from enhanced_deeplog.cli.terminal import message
 from enhanced_deeplog.errors import InputError, UsageError
 
-__all__ = ["check_report", "earlier_rows", "write_report"]
+if TYPE_CHECKING:
+    from enhanced_deeplog.report.findings_report import Reported
+
+__all__ = ["check_page", "check_report", "earlier_rows", "write_page", "write_report"]
 
 Row = dict[str, Any]
 
@@ -21,20 +24,39 @@ def check_report(report: Path, *, export_splits: Path | None, rows_file: Path | 
     Raises:
         UsageError: If there is nothing to report, or no page can be made or written.
     """
-    from enhanced_deeplog.output import check_directory, check_file
-
     if export_splits is not None:
         raise UsageError("--export-splits measures nothing, so there is nothing to --report. Leave one of them out.")
-    if report.suffix != ".html":
-        raise UsageError(f"--report {report}: expected a name that ends in .html; a page is written to it.")
     if rows_file is not None and report.exists() and rows_file.exists() and report.samefile(rows_file):
         raise UsageError(f"--report {report} is the file of --rows. Write to another file.")
+    check_page(report)
+
+
+def check_page(report: Path) -> None:
+    """Make sure that a page can be made and written.
+
+    Raises:
+        UsageError: If it can't be made.
+        OutputError: If it can't be written.
+    """
+    from enhanced_deeplog.output import check_directory, check_file
+
+    if report.suffix != ".html":
+        raise UsageError(f"--report {report}: expected a name that ends in .html; a page is written to it.")
     if importlib.util.find_spec("plotly") is None:
         raise UsageError(
             "--report needs plotly, which can't be found. Install it: pip install 'enhanced-deeplog[report]'."
         )
     check_directory(report.parent)
     check_file(report)
+
+
+def write_page(reported: Reported, report: Path) -> None:
+    """Write the page of findings, whole or not at all."""
+    from enhanced_deeplog.output import write_text
+    from enhanced_deeplog.report.findings_report import findings_page
+
+    write_text(findings_page(reported), report)
+    message(f"Report: {report}")
 
 
 def earlier_rows(path: Path, protocols: Sequence[str]) -> list[Row]:

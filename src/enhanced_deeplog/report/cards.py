@@ -1,0 +1,221 @@
+"""A card for each kind of anomaly, and a session beside the normal one that is most like it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from urllib.parse import urlsplit
+
+from enhanced_deeplog.causes import CauseRules
+from enhanced_deeplog.courses import Course
+from enhanced_deeplog.events import END_TEXT
+from enhanced_deeplog.explanation import aligned, pause_in_words
+from enhanced_deeplog.findings import SEVERITIES, AnomalyClass, Evidence, Finding
+from enhanced_deeplog.report.page import as_html
+
+__all__ = ["course_html", "kind_card", "most_telling", "session_facts", "severity_html"]
+
+_LIMIT = 400  # characters of a line
+_N_EXAMPLES = 2
+
+
+def severity_html(severity: str) -> str:
+    """A severity in its colour."""
+    return f'<span class="severity {as_html(severity)}">{as_html(severity)}</span>'
+
+
+def kind_card(
+    findings: Sequence[Finding], one: AnomalyClass | None, colour: str, n_abnormal: int, rules: CauseRules
+) -> str:
+    """All about one kind, for whoever is on call.
+
+    Args:
+        findings: Those of the kind, at least one.
+        one: The kind; None for what is like none.
+        colour: Of the kind on the page.
+        n_abnormal: Findings of all kinds.
+        rules: Where its causes stand.
+    """
+    example = max(findings, key=lambda finding: (finding.confidence, finding.score))
+    worst = max((finding.severity or "info" for finding in findings), key=SEVERITIES.index)
+    heading = f"{one.id}. {example.class_name}" if one is not None else "Like no known kind"
+    return (
+        f'<div class="card" style="border-left-color: {colour}"><h3>{as_html(heading, 300)}</h3>'
+        f"<p>{severity_html(worst)}; {_count(len(findings), 'session')}, "
+        f"{len(findings) / n_abnormal:.0%} of what was found</p>"
+        f"{_facts(_kind_facts(findings, one, example, rules))}{_telling(one)}{_usual_course(one)}</div>"
+    )
+
+
+def _kind_facts(
+    findings: Sequence[Finding], one: AnomalyClass | None, example: Finding, rules: CauseRules
+) -> Iterator[tuple[str, str]]:
+    times = sorted(finding.first_timestamp for finding in findings if finding.first_timestamp is not None)
+    if times:
+        yield "first, last seen", as_html(f"{_short(times[0])} to {_short(times[-1])} UTC")
+    rule = rules.named(one.cause) if one is not None else None
+    if rule is not None:
+        yield "what happened", f"<b>{as_html(rule.title)}</b>{_matched(findings, rule.name)}"
+        yield "likely causes", _list(rule.causes)
+    yield "what to do", as_html(example.advice, 1000)
+    if example.runbook:
+        yield "runbook", _link(example.runbook)
+    if example.owner:
+        yield "owner", as_html(example.owner)
+    examples = [_line_of(finding) for finding in _examples(findings, example)]
+    yield "on these lines", _list_html(examples)
+    if one is not None:
+        sure = sum(finding.confidence for finding in findings) / len(findings)
+        yield "confidence", f"{sure:.0%} on average"
+        weak = f"{one.recall_when_weak:.0%} of its sessions are found without half of what tells them"
+        yield "hard to detect?", as_html(weak)
+        yield "pattern", as_html(one.pattern.replace("_", " "))
+        yield "key", as_html(one.key)
+
+
+def _examples(findings: Sequence[Finding], first: Finding) -> list[Finding]:
+    others = [finding for finding in findings if finding.id != first.id]
+    return [first, *sorted(others, key=lambda finding: -finding.score)[: _N_EXAMPLES - 1]]
+
+
+def most_telling(finding: Finding) -> Evidence | None:
+    """The line of a finding that a rule speaks of, else the one that surprised most."""
+    if not finding.evidence:
+        return None
+    at = finding.cause.line if finding.cause is not None else None
+    return max(finding.evidence, key=lambda line: (line.line == at, line.surprise))
+
+
+def _line_of(finding: Finding) -> str:
+    line = most_telling(finding)
+    if line is None:
+        return f"{as_html(finding.source)}:{finding.first_line}"
+    end = "the session ends after: " if line.template == END_TEXT else ""
+    where = f"{finding.source}:{line.line}" if not line.source else f"{line.source}:{line.line}"
+    return f"<b>{as_html(where)}</b> {as_html(end + (line.text or line.template), _LIMIT)}"
+
+
+def _matched(findings: Sequence[Finding], rule: str) -> str:
+    found = next((f.cause for f in findings if f.cause is not None and f.cause.rule == rule and f.cause.matched), None)
+    return f" (“{as_html(found.matched)}”, line {found.line:,})" if found is not None else ""
+
+
+def _telling(one: AnomalyClass | None) -> str:
+    if one is None or not one.templates:
+        return ""
+    rows = "".join(
+        f'<tr><td class="number">{part:.0%}</td><td>{as_html(text, _LIMIT)}</td></tr>' for text, part in one.templates
+    )
+    head = '<tr><th class="number">of its surprise</th><th>template that tells it</th></tr>'
+    return f'<div class="scroll"><table>{head}{rows}</table></div>'
+
+
+def _usual_course(one: AnomalyClass | None) -> str:
+    if one is None or not one.usual:
+        return ""
+    rows = "".join(_course_row(where, text, "", "") for where, text in aligned(one.typical, one.usual))
+    return (
+        "<details><summary>Its typical session beside the normal one most like it</summary>"
+        f'<table class="course">{rows}</table></details>'
+    )
+
+
+# --- One session --------------------------------------------------------------------------------------------------
+
+
+def course_html(course: Course) -> str:
+    """A session line by line: what surprised is marked, what was expected stands below it, the normal one beside it."""
+    finding = course.finding
+    evidence = {line.position: line for line in finding.evidence}
+    lines = iter(course.lines)
+    ends = [END_TEXT] if finding.complete else []
+    here = [*(line.template for line in course.lines), *ends]
+    rows = []
+    for where, template in aligned(here, course.usual):
+        line = None if where == "only there" or template == END_TEXT else next(lines)
+        position = None if line is None else line.position
+        told = evidence.get(position) if position is not None else _of_end(finding) if template == END_TEXT else None
+        if where == "only there":
+            told = None
+        rows.append(
+            _course_row(
+                where,
+                template,
+                "" if line is None else f"{line.line:,}",
+                "" if line is None else line.text or line.template,
+                told,
+            )
+        )
+    left_out = f'<p class="note">{course.n_left_out:,} more records are not shown.</p>' if course.n_left_out else ""
+    title = f"{finding.session_key or 'session'}: {finding.class_name}, {finding.severity}"
+    return (
+        f"<details><summary>{as_html(title, 200)}</summary>{_facts(session_facts(finding))}"
+        '<table class="course"><tr><td class="line">line</td><td>this session</td>'
+        '<td class="usual">the normal one most like it</td></tr>'
+        f"{''.join(rows)}</table>{left_out}</details>"
+    )
+
+
+def _of_end(finding: Finding) -> Evidence | None:
+    return next((line for line in finding.evidence if line.template == END_TEXT), None)
+
+
+def _course_row(where: str, template: str, number: str, text: str, told: Evidence | None = None) -> str:
+    shown = as_html(text or template, _LIMIT)
+    usual = as_html(template, _LIMIT)
+    if where == "only there":
+        return f'<tr class="missing"><td class="line"></td><td></td><td class="usual">{usual}</td></tr>'
+    of_class = "marked" if told is not None else "only" if where == "only here" else ""
+    why = f'<div class="why">{_why(told)}</div>' if told is not None else ""
+    beside = usual if where == "" else ""
+    return f'<tr><td class="line">{number}</td><td class="{of_class}">{shown}{why}</td><td class="usual">{beside}</td></tr>'
+
+
+def _why(line: Evidence) -> str:
+    expected = "; ".join(f"{one.template} ({one.probability:.0%})" for one in line.expected)
+    late = f"{pause_in_words(line.pause)}; " if line.pause is not None else ""
+    return as_html(f"{late}surprise {line.surprise:.1f}; expected: {expected}", 600)
+
+
+def session_facts(finding: Finding) -> Iterator[tuple[str, str]]:
+    """What is said about one session."""
+    yield "kind", as_html(f"{finding.class_name}, confidence {finding.confidence:.0%}", 300)
+    if finding.cause is not None:
+        yield "what happened", f"<b>{as_html(finding.cause.title)}</b> (line {finding.cause.line:,})"
+        yield "likely causes", _list(finding.cause.likely)
+    yield "what to do", as_html(finding.advice, 1000)
+    reasons = sorted(finding.reasons.items(), key=lambda reason: -reason[1])
+    carried = ", ".join(f"{name.replace('_', ' ')} {part:.0%}" for name, part in reasons if part >= 0.005)
+    yield "why", as_html(f"score {finding.score:.1f} above {finding.threshold:.1f}: {carried}")
+    yield "lines", as_html(f"{finding.first_line:,} to {finding.last_line:,} of {finding.source}", 300)
+    if finding.first_timestamp is not None:
+        yield "time", as_html(f"{_short(finding.first_timestamp)} to {_short(finding.last_timestamp or '')} UTC")
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> str:
+    return f"<dl>{''.join(f'<dt>{as_html(name)}</dt><dd>{value}</dd>' for name, value in facts)}</dl>"
+
+
+def _list(texts: Iterable[str]) -> str:
+    return _list_html(as_html(text, 600) for text in texts)
+
+
+def _list_html(entries: Iterable[str]) -> str:
+    return f"<ul>{''.join(f'<li>{entry}</li>' for entry in entries)}</ul>"
+
+
+def _link(address: str) -> str:
+    """A link, if it is one of the web; anything else stays text."""
+    try:
+        good = urlsplit(address).scheme in ("http", "https")
+    except ValueError:
+        good = False
+    shown = as_html(address, 300)
+    return f'<a href="{shown}" rel="noopener noreferrer">{shown}</a>' if good else shown
+
+
+def _short(timestamp: str) -> str:
+    return timestamp[:19].replace("T", " ")
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
