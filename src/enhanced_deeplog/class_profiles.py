@@ -13,7 +13,7 @@ import numpy.typing as npt
 from enhanced_deeplog.detection import detect
 from enhanced_deeplog.events import END
 from enhanced_deeplog.evidence import session_findings
-from enhanced_deeplog.explanation import advice_for
+from enhanced_deeplog.explanation import advice_for, class_name
 from enhanced_deeplog.findings import SEVERITIES, AnomalyClass, Finding, Severity
 from enhanced_deeplog.logs.sessions import Sessions
 
@@ -60,6 +60,7 @@ def _describe(model: EnhancedDeepLog, sessions: Sessions, one: AnomalyClass, rng
     template = model.vocabulary.template
     return replace(
         one,
+        name=class_name(one.pattern, [text for text, _ in one.templates], rule.title if rule is not None else ""),
         severity=_usual_severity(findings),
         cause=rule.name if rule is not None else "",
         advice=rule.advice if rule is not None else advice_for(one.pattern),

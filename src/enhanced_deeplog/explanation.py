@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from enhanced_deeplog.events import END_TEXT
 from enhanced_deeplog.findings import SEVERITIES, Pattern, Pause, Severity
 
 __all__ = [
@@ -207,19 +208,25 @@ def telling_events(profiles: Float64s) -> list[list[tuple[int, float]]]:
     ]
 
 
-def class_name(pattern: Pattern, templates: Sequence[str]) -> str:
-    """A name for people.
+def class_name(pattern: Pattern, templates: Sequence[str], title: str = "") -> str:
+    """A name for people: what happened, as far as a rule knows it, else how it deviates; and the telling templates.
 
     Example:
         >>> class_name("repetition", ["retry <*> of <*>", "timed out"])
         'repetition: retry ... of ...; timed out'
+        >>> class_name("severe_break", ["[<*>] write to <*>: No space left on device"], "The disk is full")
+        'The disk is full: write to ... No space left on device'
     """
     texts = [_shorten(template) for template in templates[:2]]
-    return f"{_PATTERN_NAMES[pattern]}: {'; '.join(texts)}" if texts else _PATTERN_NAMES[pattern]
+    what = title or _PATTERN_NAMES[pattern]
+    return f"{what}: {'; '.join(texts)}" if texts else what
 
 
 def _shorten(template: str) -> str:
-    text = re.sub(r"(?:<\*>[\s,:;]*)+", "... ", template).strip() if template != "<END>" else "end of the session"
+    if template == END_TEXT:
+        return "end of the session"
+    begun = re.sub(r"^[^A-Za-z]*<\*>[^A-Za-z]*(?=[A-Za-z])", "", template)  # an id before all else says nothing
+    text = re.sub(r"(?:<\*>[\s,:;]*)+", "... ", begun).strip()
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -56,7 +56,7 @@ def _kind_facts(
     if rule is not None:
         yield "what happened", f"<b>{as_html(rule.title)}</b>{_matched(findings, rule.name)}"
         yield "likely causes", _list(rule.causes)
-    yield "what to do", as_html(example.advice, 1000)
+    yield "what to do", as_html(one.advice if rule is not None and one is not None else example.advice, 1000)
     if example.runbook:
         yield "runbook", _link(example.runbook)
     if example.owner:
@@ -167,7 +167,8 @@ def _course_row(where: str, template: str, number: str, text: str, told: Evidenc
     of_class = "marked" if told is not None else "only" if where == "only here" else ""
     why = f'<div class="why">{_why(told)}</div>' if told is not None else ""
     beside = usual if where == "" else ""
-    return f'<tr><td class="line">{number}</td><td class="{of_class}">{shown}{why}</td><td class="usual">{beside}</td></tr>'
+    here = f'<td class="{of_class}">{shown}{why}</td>'
+    return f'<tr><td class="line">{number}</td>{here}<td class="usual">{beside}</td></tr>'
 
 
 def _why(line: Evidence) -> str:

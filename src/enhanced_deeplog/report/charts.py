@@ -35,7 +35,7 @@ Float64s = npt.NDArray[np.float64]
 _COLOURS = ("#2f7fd0", "#e07b00", "#1f9e6e", "#c2559d", "#8f6fd6", "#b8860b", "#3aa6c9", "#d1495b")
 _N_BINS = 60  # of the timeline
 _MOST_POINTS = 2_000  # of the map
-_BANDS = (("low: under .5", 0.0, 0.5), ("medium", 0.5, 0.8), ("high: over .8", 0.8, 1.01))
+_BANDS = (("low (under .5)", 0.0, 0.5), ("medium", 0.5, 0.8), ("high (over .8)", 0.8, 1.01))
 
 
 class Look:
@@ -179,7 +179,7 @@ def confidence_plot(findings: Sequence[Finding]) -> Plot | None:
     if not len(sure):
         return None
     counts = np.histogram(sure, np.linspace(0, 1, 21))[0]
-    told = "; ".join(f"{name} {int(((sure >= low) & (sure < high)).sum()):,}" for name, low, high in _BANDS)
+    told = "; ".join(f"{name}: {int(((sure >= low) & (sure < high)).sum()):,}" for name, low, high in _BANDS)
     middles = (np.arange(20) + 0.5) / 20
     colours = [PALE if middle < 0.5 else OURS_PALE_COLOUR if middle < 0.8 else OURS_COLOUR for middle in middles]
     bars = {
@@ -194,7 +194,7 @@ def confidence_plot(findings: Sequence[Finding]) -> Plot | None:
         xaxis=axis("confidence", range=[0, 1], tickformat=".1f", dtick=0.2),
         yaxis=axis("sessions", rangemode="tozero", tickformat=",d"),
     )
-    return Plot("How sure the kinds are", f"Sessions by confidence: {told}.", {"data": [bars], "layout": frame}, 260)
+    return Plot("How sure the kinds are", f"Sessions by confidence. {told}.", {"data": [bars], "layout": frame}, 260)
 
 
 # --- What fit learnt ------------------------------------------------------------------------------------------

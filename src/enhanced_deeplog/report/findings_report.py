@@ -77,7 +77,7 @@ def findings_page(reported: Reported) -> str:
         f"What is abnormal in {reported.source}" if reported.source else "What is abnormal",
         _summary(reported, [by_kind[one] for one in order]),
         [
-            ("When", plot(when) if when is not None else ""),
+            ("When", f'<div class="wide">{plot(when)}</div>' if when is not None else ""),
             ("Kinds", cards),
             ("New, gone, changed", _differences(reported.differences)),
             ("Alike", side_by_side(one for one in (where, sure) if one is not None)),

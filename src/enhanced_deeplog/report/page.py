@@ -21,8 +21,8 @@ _STYLE = """
   --link: #1f66b0; --mark: #fff1c2; --only: #fbdedb; --usual: #e4efe4; --good: #23733b; --bad: #b3261e;
   --dark: #444444; --middle: #7a7a7a; --pale: #bdbdbd; }
 @media (prefers-color-scheme: dark) { :root { --text: #ddd; --page: #16181c; --faint: #a2a6ad; --line: #383c43;
-  --panel: #1f2227; --link: #7db4ea; --mark: #4d4115; --only: #552723; --usual: #22382a; --good: #6fc48a; --bad: #f2857c;
-  --dark: #c4c4c4; --middle: #9a9a9a; --pale: #6b6b6b; } }
+  --panel: #1f2227; --link: #7db4ea; --mark: #4d4115; --only: #552723; --usual: #22382a; --good: #6fc48a;
+  --bad: #f2857c; --dark: #c4c4c4; --middle: #9a9a9a; --pale: #6b6b6b; } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page); margin: 0 auto; padding: 16px;
   max-width: 1160px; }
 h1 { font-size: 26px; line-height: 1.25; margin: 8px 0; }
@@ -42,7 +42,7 @@ th { font-weight: 500; color: var(--faint); vertical-align: bottom; }
 .ours td { font-weight: 600; } .ours .spread { font-weight: 400; }
 .met, .missed { white-space: nowrap; color: var(--good); } .missed { color: var(--bad); }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); gap: 8px 32px; }
-.plots > div { min-width: 0; }
+.plots > div, .wide > div { min-width: 0; } .wide { display: grid; grid-template-columns: minmax(0, 1fr); }
 .key { list-style: none; margin: 0 0 16px; padding: 0; display: flex; flex-wrap: wrap; gap: 2px 16px; font-size: 13px; }
 .key li { display: flex; overflow-wrap: anywhere; } .key span { flex: none; min-width: 20px; }
 .key div { min-width: 0; }
@@ -127,7 +127,8 @@ def table(header: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], *, n
 def plot(made: Plot) -> str:
     """A plot with its title, how to read it, and its key."""
     entries = "".join(
-        f'<li><span style="color: {_GREYS.get(one.colour, one.colour)}">{one.mark}</span><div>{as_html(one.text, 80)}</div></li>'
+        f'<li><span style="color: {_GREYS.get(one.colour, one.colour)}">{one.mark}</span>'
+        f"<div>{as_html(one.text, 80)}</div></li>"
         for one in made.key
     )
     # The three characters that could end the script or begin another one; JSON says them otherwise.
