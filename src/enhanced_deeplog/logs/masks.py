@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from enhanced_deeplog.errors import ConfigError
-from enhanced_deeplog.logs.structured_bodies import spread_json, without_sql_literals
+from enhanced_deeplog.logs.structured_bodies import spread_json, without_object_lists, without_sql_literals
 from enhanced_deeplog.redaction import REDACTED
 from enhanced_deeplog.rust_regex import matches_nothing, regex_error
 
@@ -225,7 +225,7 @@ def mask_bodies(bodies: pl.Series, masks: Sequence[Mask] = DEFAULT_MASKS) -> pl.
         >>> mask_bodies(pl.Series(bodies)).to_list()
         ['ask <*> to delete <*>', 'user=<*> status=ok in <*>']
     """
-    bodies = without_sql_literals(normalise_bodies(bodies), WILDCARD)
+    bodies = without_object_lists(without_sql_literals(normalise_bodies(bodies), WILDCARD), WILDCARD)
     any_part = "|".join([r"<\*>", *(mask.regex for mask in masks if not mask.keeps)])
     bodies = bodies.str.replace_all(f"(?:{any_part}){_HANGING_PATH}", WILDCARD)
     for mask in masks:

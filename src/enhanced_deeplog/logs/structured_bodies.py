@@ -7,12 +7,14 @@ from typing import Any
 
 import polars as pl
 
-__all__ = ["spread_json", "without_sql_literals"]
+__all__ = ["spread_json", "without_object_lists", "without_sql_literals"]
 
 # A statement in capitals anywhere, or in any letters where a statement can begin: words of English are words of SQL.
 _VERBS = r"(?:SELECT\b.*\bFROM|INSERT[ \t]+INTO|UPDATE\b.*\bSET|DELETE[ \t]+FROM|MERGE[ \t]+INTO)\b"
 _SQL = rf"""\b{_VERBS}|(?i:(?:^|[:=\]("'][ \t]*){_VERBS})"""
 _SQL_LITERAL = "([^0-9A-Za-z'])'(?:[^']|'')*'"
+_OBJECT = r'\{"[^{}\[\]]*\}'
+_OBJECT_LIST = rf"\[{_OBJECT}(?:, ?{_OBJECT})+(?:\]|,[^\]]*$)"  # to its end, or to that of a body that was cut
 
 
 def spread_json(bodies: pl.Series, *, longest: int) -> pl.Series:
@@ -59,6 +61,23 @@ def _as_written(number: str) -> float:
     if repr(float(number)) != number:
         raise ValueError(f"{number} would be written otherwise")
     return float(number)
+
+
+def without_object_lists(bodies: pl.Series, wildcard: str) -> pl.Series:
+    """Put a wildcard in the place of the JSON objects in a list of several: how many there are is no part of the text.
+
+    Args:
+        bodies: String (N,).
+        wildcard: What stands in their place.
+
+    Example:
+        >>> bodies = pl.Series(['sent [{"n": 1},{"n": 2}] to dn7', 'sent [{"n": 1}] to dn7'])
+        >>> without_object_lists(bodies, "<*>").to_list()
+        ['sent [<*>] to dn7', 'sent [{"n": 1}] to dn7']
+    """
+    if not bodies.str.contains('[{"', literal=True).any():
+        return bodies
+    return bodies.str.replace_all(_OBJECT_LIST, f"[{wildcard}]")
 
 
 def without_sql_literals(bodies: pl.Series, wildcard: str) -> pl.Series:
