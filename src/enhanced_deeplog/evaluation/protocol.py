@@ -15,6 +15,7 @@ from enhanced_deeplog.config import Config
 from enhanced_deeplog.cross_fit import Progress
 from enhanced_deeplog.evaluation import splits
 from enhanced_deeplog.evaluation.deploy import measure_deploy
+from enhanced_deeplog.evaluation.expected import measure_expected
 from enhanced_deeplog.evaluation.measuring import (
     Row,
     measure_detection,
@@ -73,6 +74,13 @@ PROTOCOLS = {
             "detection, learnt from the normal blocks of the first half in time, judged on the second half",
             splits.hdfs_by_time,
             measure_detection,
+        ),
+        Protocol(
+            "hdfs/expected",
+            "hdfs",
+            "the same, after one class of what was found there has been marked as expected",
+            splits.hdfs_by_time,
+            measure_expected,
         ),
         Protocol(
             "hdfs/unlabelled",

@@ -87,6 +87,13 @@ class _Deploy(_Shape):
     recall_lost: _Number = None
 
 
+class _Expected(_Shape):
+    before: _Detection = _Detection()
+    n_hidden: _Number = None
+    n_hidden_abnormal: _Number = None
+    n_alike_abnormal: _Number = None
+
+
 class _Scorecard(_Shape):
     rank_correlation: _Number = None
     mean_difference: _Number = None
@@ -112,6 +119,7 @@ class _Row(_Shape):
     class_map: _ClassMap | None = None
     confidence: _Confidence = _Confidence()
     deploy: _Deploy = _Deploy()
+    expected: _Expected = _Expected()
     scorecard: _Scorecard = _Scorecard()
     left_out: str | None = None
     left_out_unknown: _Number = None
