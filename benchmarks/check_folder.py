@@ -80,18 +80,19 @@ def check_folder(folder: Path, *, parse: bool = True) -> Outcome:
 
     Args:
         folder: The folder; the truth lies beside it.
-        parse: Whether to look at templates, too.
+        parse: Whether to look at templates and the session key, too.
     """
     outcome = Outcome()
     true_templates: dict[str, set[str]] = defaultdict(set)
     found_templates: dict[str, set[str]] = defaultdict(set)
     records = read_records(folder, evidence="full")
-    rules, _ = choose_rules(records, Config().sessions)
-    outcome.key = rules.key
-    keyed = records.with_session_key(rules.key)
-    parsed = _templates(read_records(folder)) if parse else {}
+    parsed: dict[str, dict[int, str | None]] = {}
+    if parse:
+        outcome.key = choose_rules(records, Config().sessions)[0].key
+        records = records.with_session_key(outcome.key)
+        parsed = _templates(read_records(folder))
     n_requests = n_keys = 0
-    for (path, truths), rows in zip(_by_file(folder), _read(keyed, parsed), strict=True):
+    for (path, truths), rows in zip(_by_file(folder), _read(records, parsed), strict=True):
         lines = (folder / path).read_bytes().decode("utf-8", "replace").split("\n")  # a runtime cuts within characters
         bodies = _redacted([_first_line(truth["body"]) for truth in truths])
         for truth, true_body in zip(truths, bodies, strict=True):

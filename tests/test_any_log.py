@@ -637,4 +637,3 @@ def test_a_folder_of_mixed_logs_is_read_right(tmp_path: Path, monkeypatch: pytes
     assert {aspect: outcome.share(aspect) for aspect in ("service", "time", "severity", "body")} == {
         "service": 1, "time": 1, "severity": 1, "body": 1,
     }, dict(outcome.examples)  # fmt: skip
-    assert (outcome.key, outcome.key_share) == ("hex32", 1)
