@@ -405,14 +405,33 @@ def test_fit_says_how_many_sessions_it_needs(tmp_path: Path) -> None:
 # --- classify -----------------------------------------------------------------------------------------------
 
 
-def test_classify_shows_kinds_first_then_the_oddest(log: Path, bundle: Path) -> None:
+def test_classify_shows_kinds_first_then_the_most_severe(log: Path, bundle: Path) -> None:
     result = run("classify", log, "--bundle", bundle)
     assert (result.exit_code, result.stderr) == (0, "")
-    kinds, oddest = result.stdout.split("With the highest score")
+    kinds, oddest = result.stdout.split("The most severe")
     assert re.match(r"2\d abnormal sessions, of 2 kinds", kinds)
-    assert re.search(r"\d  high +>?[\d.]+ %  .*query cancelled after", kinds)
+    assert re.search(r"\d  [\d.]+ %  high +>?[\d.]+ %  A query took too long and was stopped", kinds)
+    assert re.search(r"2024-03-01 08:08:\d\d to 2024-03-01 08:08:\d\d UTC", kinds)
+    assert "What to do: Run EXPLAIN" in kinds
+    assert kinds.count("e.g. ") == 4
     assert re.search(r"e\.g\. .*service\.log:\d+  2024-03-01 08:08:", kinds)
     assert oddest.count("\n  req-") == 10
+
+
+def test_own_rules_say_what_happened_and_what_to_do(log: Path, bundle: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(
+        "[[rule]]\nname = 'ours'\ntitle = 'Orders are stuck'\npattern = 'query cancelled'\n"
+        "causes = ['The nightly job.']\nadvice = 'Call Bob.'\nseverity = 'critical'\n"
+    )
+    found = findings_of(run("classify", log, "--bundle", bundle, "--causes", own, "--json"))
+    ours = [one for one in found if one["cause"]["rule"] == "ours"]
+    assert len(ours) == 10
+    assert {(one["advice"], one["severity"], one["cause"]["matched"]) for one in ours} == {
+        ("Call Bob.", "critical", "query cancelled")
+    }
+    own.write_text("[[rule]]\nname = 'ours'\n")
+    assert "is missing" in said(run("classify", log, "--bundle", bundle, "--causes", own), 2)
 
 
 def test_classify_says_how_many_lines_were_not_read_as_they_should_be(bundle: Path, tmp_path: Path) -> None:
@@ -627,6 +646,7 @@ def test_demo_compares_what_it_finds_with_what_was_injected(tmp_path: Path) -> N
         "truth.json",
         "findings.jsonl",
         "summary.json",
+        "report.html",
     }
     summary = json.loads((place / "summary.json").read_text(encoding="utf-8"))
     truth = json.loads((place / "truth.json").read_text(encoding="utf-8"))

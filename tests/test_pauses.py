@@ -22,6 +22,7 @@ from conftest import small_config
 from enhanced_deeplog import Config, EnhancedDeepLog, Finding, LogRecords, load_bundle, save_bundle
 from enhanced_deeplog.base_scorer import events_before
 from enhanced_deeplog.cli.verdict_screens import explanation_screen
+from enhanced_deeplog.courses import Course
 from enhanced_deeplog.detector import ModelParts
 from enhanced_deeplog.errors import BundleError, ConfigError
 from enhanced_deeplog.explanation import pause_in_words
@@ -229,7 +230,7 @@ def test_the_evidence_names_the_late_record_and_what_is_usual(late_finding: Find
 
 def test_explain_says_what_came_late(late_finding: Finding) -> None:
     console = Console(record=True, width=200, file=io.StringIO())
-    console.print(*explanation_screen([late_finding]))
+    console.print(*explanation_screen([Course(late_finding, (), ())]))
     assert f'after "{"<*> cart loaded"}"; usually' in console.export_text()
 
 
@@ -325,7 +326,7 @@ def test_late_events_make_a_kind_that_is_named_after_them(tmp_path: Path) -> Non
     mixed = lines_of(60, late=range(0, 60, 4), seed=1)
     model = fit(timing=True, mixed=mixed)
     assert {kind.pattern for kind in model.classes} == {"slow_step"}
-    assert {kind.name for kind in model.classes} == {"a step takes too long: ... order stored"}
+    assert {kind.name for kind in model.classes} == {"a step takes too long: order stored"}
     save_bundle(model, tmp_path / "bundle")
     records = LogRecords.from_lines(mixed)
     found, again = model.classify(records), load_bundle(tmp_path / "bundle").classify(records)

@@ -30,6 +30,7 @@ from enhanced_deeplog.errors import EnhancedDeepLogError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from enhanced_deeplog.causes import CauseRules
     from enhanced_deeplog.config import Config
     from enhanced_deeplog.detector import EnhancedDeepLog
     from enhanced_deeplog.differences import Differences
@@ -83,7 +84,7 @@ def fit(
     _check_places(bundle, overwrite=overwrite, keep_stages=keep_stages)
     config, of_mixed, usual = _settled(reading, settings, files, normal, normal_until)
     mixed = of_mixed.records(files) if files else None
-    model = _fit(config, mixed, usual, workers)
+    model = _fit(config, mixed, usual, workers, reading.cause_rules())
     _tell_of_misread(mixed, None if normal_until else usual)  # of a file once
     from enhanced_deeplog.bundle import save_bundle
 
@@ -132,12 +133,12 @@ def analyze(
         check_page(report)
     _check_places(bundle, overwrite=overwrite)
     config, of_mixed, usual = _settled(reading, settings, files, normal, normal_until)
-    mixed = of_mixed.records(files)
+    mixed, rules = of_mixed.records(files), reading.cause_rules()
     judge = partial(_judge, reading, every_session=every_session, workers=workers)
     say = partial(hand_over, output=output, every_session=every_session, json=json, fail_on=fail_on)
-    first = _first_look(config, mixed, usual, workers, judge) if _is_long(mixed) else None
+    first = _first_look(config, mixed, usual, workers, judge, rules) if _is_long(mixed) else None
     try:
-        model = _fit(config, mixed, usual, workers)
+        model = _fit(config, mixed, usual, workers, rules)
         _tell_of_misread(mixed, None if normal_until else usual)  # of a file once
         message(_learnt_from(model.summary, presumed=usual is None))
         if bundle is not None:
@@ -199,15 +200,19 @@ def _settled(
 
 
 def _first_look(
-    config: Config, mixed: LogRecords, usual: LogRecords | None, workers: int, judge: Judge
+    config: Config,
+    mixed: LogRecords,
+    usual: LogRecords | None,
+    workers: int,
+    judge: Judge,
+    rules: CauseRules,
 ) -> tuple[list[Finding], tuple[AnomalyClass, ...]] | None:
     """Tell what is abnormal in the beginning of a long input, learnt from it alone; None: that is too little."""
     quick = config.learning.model_copy(update={"compare_window_sizes": ()})
     beginning = mixed.first(_FIRST_LOOK)
     try:
-        model = _fit(
-            config.model_copy(update={"learning": quick}), beginning, usual and usual.first(_FIRST_LOOK), workers
-        )
+        quickly = config.model_copy(update={"learning": quick})
+        model = _fit(quickly, beginning, usual and usual.first(_FIRST_LOOK), workers, rules)
         found = judge(model, beginning)
     except EnhancedDeepLogError as error:  # all of the input may do
         message(f"No first look at the first {_FIRST_LOOK:,} records: {error}")
@@ -238,11 +243,13 @@ def _is_long(records: LogRecords) -> bool:
     return sum(map(len, records.first(_LONG + 1))) > _LONG
 
 
-def _fit(config: Config, mixed: LogRecords | None, usual: LogRecords | None, workers: int) -> EnhancedDeepLog:
+def _fit(
+    config: Config, mixed: LogRecords | None, usual: LogRecords | None, workers: int, rules: CauseRules
+) -> EnhancedDeepLog:
     from enhanced_deeplog.detector import EnhancedDeepLog
 
     with progress() as report:
-        return EnhancedDeepLog(config, progress=report).fit(mixed, normal=usual, workers=workers)
+        return EnhancedDeepLog(config, progress=report, cause_rules=rules).fit(mixed, normal=usual, workers=workers)
 
 
 def _check_places(bundle: Path | None, *, overwrite: bool, keep_stages: Path | None = None) -> None:

@@ -64,7 +64,7 @@ def classify(
         reading.check_output(output, files)
     if report is not None:
         check_page(report)
-    known = Known.read(bundle, knowledge, show_expected=show_expected)
+    known, rules = Known.read(bundle, knowledge, show_expected=show_expected), reading.cause_rules()
     records = reading.records(files)
     to_lines = output is not None and output.suffix == ".jsonl" and not json and report is None
     lines_path = output if to_lines else None
@@ -73,6 +73,7 @@ def classify(
     with progress() as tell:
         tell("loading the bundle", None)
         model = load_bundle(bundle, expect=expect_bundle)
+        model.cause_rules = rules
         tell("reading and judging", None)
         judged: dict[str, Any] = {
             "every_session": every_session,
@@ -218,12 +219,13 @@ def explain(
     """Say why a session is abnormal, or why it isn't: score, reasons, lines, what was expected there."""
     from enhanced_deeplog.bundle import load_bundle
 
-    known = Known.read(bundle, knowledge, show_expected=True)
+    known, rules = Known.read(bundle, knowledge, show_expected=True), reading.cause_rules()
     records = reading.records(files)
     changes: list[TemplateChange] = []
     with progress() as report:
         report("loading the bundle", None)
         model = load_bundle(bundle, expect=expect_bundle)
+        model.cause_rules = rules
         report("reading and judging", None)
         explained = model.explain(records, session, source_name=reading.logical_source, on_changes=changes.extend)
         findings = known.of([course.finding for course in explained], model.classes)

@@ -16,6 +16,7 @@ from enhanced_deeplog.cli.terminal import let_ctrl_c_end_reading
 from enhanced_deeplog.errors import UsageError
 
 if TYPE_CHECKING:
+    from enhanced_deeplog.causes import CauseRules
     from enhanced_deeplog.config import Config
     from enhanced_deeplog.courses import Course
     from enhanced_deeplog.detector import EnhancedDeepLog
@@ -113,6 +114,19 @@ class Reading:
             "as they are, or none. What is learnt never holds secrets."
         ),
     ] = ShownLines.REDACTED
+
+    causes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Rules of your own from lines to likely causes, in TOML; docs/causes.md says how."
+        ),
+    ] = None
+
+    def cause_rules(self) -> CauseRules:
+        """What is made of the lines that surprise."""
+        from enhanced_deeplog.causes import CauseRules
+
+        return CauseRules.shipped() if self.causes is None else CauseRules.read(self.causes)
 
     def records(self, files: Sequence[str]) -> LogRecords:
         """The records of these files, not yet read."""

@@ -17,14 +17,15 @@ from enhanced_deeplog.findings import SEVERITIES, UNKNOWN_CLASS, AnomalyClass, E
 
 __all__ = ["explanation_screen", "findings_screen"]
 
-_N_HIGHEST = 10
+_N_MOST_SEVERE = 10
+_N_EXAMPLES = 2  # lines shown of a kind
 Telling = Mapping[int, Sequence[str]]  # class -> its telling templates, most telling first
 
 
 def findings_screen(
     findings: Sequence[Finding], *, classes: Sequence[AnomalyClass] = (), n_sessions: int | None = None
 ) -> Iterator[RenderableType]:
-    """Kinds first, then the sessions with the highest score.
+    """Kinds first, then the most severe sessions.
 
     Args:
         findings: Those of normal sessions are left out.
@@ -40,8 +41,8 @@ def findings_screen(
     telling = {kind.id: [template for template, _ in kind.templates] for kind in classes}
     yield Text(f"{_count(len(abnormal), 'abnormal session')}{of}, {_kinds_in_words(kinds)}.", "bold")
     yield from _kind_list(kinds, telling)
-    yield Text("With the highest score", "bold")
-    yield from _highest(abnormal, telling)
+    yield Text("The most severe", "bold")
+    yield from _most_severe(abnormal, telling)
 
 
 def _count(n: int, what: str) -> str:
@@ -76,23 +77,44 @@ def _worst(findings: Sequence[Finding]) -> int:
 
 
 def _kind_list(kinds: Sequence[Sequence[Finding]], telling: Telling) -> Iterator[RenderableType]:
+    n_abnormal = sum(map(len, kinds))
     entries = []
     for kind in kinds:
-        example = max(kind, key=lambda finding: (finding.confidence, finding.score))
+        surest = sorted(kind, key=lambda finding: (-finding.confidence, -finding.score, finding.id))
+        example = surest[0]
         confidence = sum(finding.confidence for finding in kind) / len(kind)
-        cells = Text(_number(example)), Text(f"{len(kind):,}"), severity_text(SEVERITIES[_worst(kind)])
+        cells = (
+            Text(_number(example)),
+            Text(f"{len(kind):,}"),
+            Text(share(len(kind) / n_abnormal)),
+            severity_text(SEVERITIES[_worst(kind)]),
+            Text(share(confidence)),
+        )
+        lines = [_place(one, telling, "e.g. ") for one in surest[:_N_EXAMPLES]]
+        seen, owner = _seen(kind), f"Owner: {example.owner}." if example.owner else ""
+        about = [shown(text, limit=600) for text in (seen, owner) if text]
+        advice = shown(f"What to do: {example.advice}", limit=1000)
         headline = shown(example.class_name, "bold", limit=200)
-        entries.append(Entry((*cells, Text(share(confidence))), headline, (_place(example, telling, "e.g. "),)))
-    return entry_list((">class", ">sessions", "severity", ">confidence"), "kind", entries)
+        entries.append(Entry(cells, headline, (*about, *lines, advice)))
+    return entry_list((">class", ">sessions", ">share", "severity", ">confidence"), "kind", entries)
+
+
+def _seen(kind: Sequence[Finding]) -> str:
+    """When the first and the last session of a kind began; "" where nobody knows."""
+    times = sorted(finding.first_timestamp for finding in kind if finding.first_timestamp is not None)
+    if not times:
+        return ""
+    first, last = (time[:19].replace("T", " ") for time in (times[0], times[-1]))
+    return f"{first} UTC" if first == last else f"{first} to {last} UTC"
 
 
 def _number(finding: Finding) -> str:
     return "-" if finding.anomaly_class == UNKNOWN_CLASS else str(finding.anomaly_class)
 
 
-def _highest(abnormal: Sequence[Finding], telling: Telling) -> Iterator[RenderableType]:
+def _most_severe(abnormal: Sequence[Finding], telling: Telling) -> Iterator[RenderableType]:
     entries = []
-    for finding in sorted(abnormal, key=lambda finding: (-finding.score, finding.id))[:_N_HIGHEST]:
+    for finding in sorted(abnormal, key=lambda one: (-_worst([one]), -one.score, one.id))[:_N_MOST_SEVERE]:
         cells = shown(finding.session_key, "bold", limit=40), severity_text(finding.severity or "")
         headline = shown(finding.class_name, limit=100)
         entries.append(Entry((*cells, Text(rarity(finding.score))), headline, (_place(finding, telling),)))
@@ -148,7 +170,7 @@ def course_table(course: Course) -> Table:
     here = [*(line.template for line in course.lines), *ends]
     numbers = iter([f"{line.line:,}" for line in course.lines] + [""] * len(ends))
     marks = {"only here": ("+", "red"), "only there": ("-", "dim"), "": ("", "")}
-    for where, template in aligned(here, course.usual):
+    for where, template in aligned(here, course.usual if ends else course.usual[:-1]):  # an open one may still end
         mark, style = marks[where]
         made.add_row(mark, "" if where == "only there" else next(numbers), shown(template, style, limit=200))
     return made

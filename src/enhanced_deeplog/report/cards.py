@@ -130,7 +130,7 @@ def course_html(course: Course) -> str:
     ends = [END_TEXT] if finding.complete else []
     here = [*(line.template for line in course.lines), *ends]
     rows = []
-    for where, template in aligned(here, course.usual):
+    for where, template in aligned(here, course.usual if ends else course.usual[:-1]):  # an open one may still end
         line = None if where == "only there" or template == END_TEXT else next(lines)
         position = None if line is None else line.position
         told = evidence.get(position) if position is not None else _of_end(finding) if template == END_TEXT else None
