@@ -217,6 +217,8 @@ def class_name(pattern: Pattern, templates: Sequence[str], title: str = "") -> s
         >>> class_name("severe_break", ["[<*>] write to <*>: No space left on device"], "The disk is full")
         'The disk is full: write to ... No space left on device'
     """
+    if pattern == "early_end":  # says it already
+        templates = [text for text in templates if text != END_TEXT]
     texts = [_shorten(template) for template in templates[:2]]
     what = title or _PATTERN_NAMES[pattern]
     return f"{what}: {'; '.join(texts)}" if texts else what

@@ -145,7 +145,8 @@ def plot(made: Plot) -> str:
 
 def side_by_side(plots: Iterable[Plot]) -> str:
     """Plots beside one another, or below one another where the screen is narrow."""
-    return f'<div class="plots">{"".join(plot(one) for one in plots)}</div>'
+    made = "".join(plot(one) for one in plots)
+    return f'<div class="plots">{made}</div>' if made else ""
 
 
 def page(title: str, introduction: str, sections: Sequence[tuple[str, str]]) -> str:
