@@ -13,6 +13,7 @@ import json
 import re
 import shlex
 import tokenize
+import tomllib
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -24,9 +25,11 @@ import typer
 
 import enhanced_deeplog
 from enhanced_deeplog import config as settings_module
+from enhanced_deeplog.causes import CauseRules
 from enhanced_deeplog.cli import app
 from enhanced_deeplog.cli.options import Reading, Settings
 from enhanced_deeplog.config import Block, Config
+from enhanced_deeplog.knowledge import Knowledge
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -331,6 +334,25 @@ def test_the_examples_of_a_page_print_what_it_says(page: Path) -> None:
             said = io.StringIO()
             assert runner.run(test, out=said.write, clear_globs=False).failed == 0, said.getvalue()
             globs = test.globs
+
+
+def test_the_files_that_pages_show_can_be_read(tmp_path: Path) -> None:
+    rules_file = tmp_path / "rules.toml"
+    for name in ("causes.md", "knowledge.md", "configuration.md", "secrets.md"):
+        shown = [fence.text for fence in fences(DOCS / name) if fence.language == "toml"]
+        assert shown, name
+        for text in shown:
+            if name == "causes.md":
+                rules_file.write_text(text, "utf-8")
+                rules = CauseRules.read(rules_file)
+                rule = rules.rules[0]
+                lines = [*rule.matches, *rule.near_misses]
+                said = [match is not None and match.rule == rule for match in rules.look_at(lines, lines)]
+                assert said == [True] * len(rule.matches) + [False] * len(rule.near_misses)
+            elif name == "knowledge.md":
+                assert Knowledge.from_toml(text, name).statements
+            else:
+                Config.of(tomllib.loads(text), where=name)
 
 
 # --- Links, and both languages --------------------------------------------------------------------------------------
