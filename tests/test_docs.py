@@ -355,6 +355,12 @@ def test_the_files_that_pages_show_can_be_read(tmp_path: Path) -> None:
                 Config.of(tomllib.loads(text), where=name)
 
 
+def test_pages_say_how_many_rules_there_are() -> None:
+    n_rules = len(CauseRules.shipped().rules)
+    for page in (ROOT / "README.md", ROOT / "README.zh-CN.md", DOCS / "causes.md"):
+        assert re.findall(r"(\d+) (?:rules|条规则)", page.read_text("utf-8")) == [str(n_rules)], name_of(page)
+
+
 # --- Links, and both languages --------------------------------------------------------------------------------------
 
 
