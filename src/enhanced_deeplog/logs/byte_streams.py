@@ -12,6 +12,7 @@ import importlib
 import io
 import lzma
 import os
+import re
 import tempfile
 import weakref
 import zlib
@@ -29,6 +30,8 @@ _HEAD_BYTES = 8192  # enough to know a binary file
 _COPY_BYTES = 8 << 20  # at a time, when input is spooled
 _GROWN_BYTES, _MOST_GROWTH = 64 << 20, 500  # what grows to more than the first, and more than so many times, is refused
 _LIST_LINES = 100_000  # lines of a list that become one frame
+_PIECE = re.compile(rb"[0-9T:.Z+-]{20,40} (?P<stream>stdout|stderr) (?P<tag>[PF])(?::[^ ]*)? ")  # of a line: containerd
+_LONGEST_CHARACTER = 4  # bytes, in UTF-8
 
 ByteStream: TypeAlias = "io.BufferedReader[Any] | gzip.GzipFile"  # has peek() and read1()
 
@@ -311,12 +314,40 @@ def _lines_of_block(block: bytes, offset: int, n_before: int, max_line_bytes: in
     return TextLines(_line_frame(texts, n_bytes, offset, n_before), 0, 0)
 
 
+def _whole_characters(raw_lines: list[bytes]) -> list[bytes]:
+    r"""Put characters together that a container runtime has cut: the beginning of one moves to the next piece.
+
+    Example:
+        >>> cut = [b"2024-03-01T08:00:00Z stdout P caf\xc3", b"2024-03-01T08:00:00Z stdout F \xa9s"]
+        >>> [line.decode().split(" ", 3)[3] for line in _whole_characters(cut)]
+        ['caf', 'és']
+    """
+    whole: list[bytes] = []
+    begun: dict[bytes, tuple[int, bytes]] = {}  # by stream: in which line, and what there is of the character
+    for number, raw in enumerate(raw_lines):
+        header = _PIECE.match(raw)
+        if header:
+            _, begin = begun.pop(header["stream"], (number, b""))
+            raw = raw[: header.end()] + begin + raw[header.end() :]
+        if header and header["tag"] == b"P":
+            decoder = codecs.getincrementaldecoder("utf-8")("replace")
+            decoder.decode(raw[-_LONGEST_CHARACTER:])
+            rest = decoder.getstate()[0]
+            if rest:
+                begun[header["stream"]] = number, rest
+                raw = raw.removesuffix(rest)
+        whole.append(raw)
+    for number, rest in begun.values():  # the next piece isn't here
+        whole[number] += rest
+    return whole
+
+
 def _mended_lines(raw_lines: list[bytes], offset: int, n_before: int, max_line_bytes: int) -> TextLines:
     """The same, line by line: bytes that are no UTF-8 become U+FFFD, what is too long is cut."""
     n_bytes = pl.Series([len(raw) for raw in raw_lines], dtype=pl.UInt32)
     texts: list[str] = []
     n_invalid = n_overlong = 0
-    for raw in raw_lines:
+    for raw in _whole_characters(raw_lines):
         raw = raw.removesuffix(b"\r")
         overlong = len(raw) > max_line_bytes
         kept = raw[:max_line_bytes]

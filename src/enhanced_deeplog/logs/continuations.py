@@ -27,9 +27,11 @@ _FRAMES = (  # of the JVM and of Node.js; of Python; of Go
 )
 _N_FRAMES = 2
 _LOOKED_AT = 300  # characters of a line that is searched for them: Python's engine takes more than linear time
-_OWN = (  # begins with a time, a level, or an object, or a runtime says it: a record of its own, whatever its format is
+# Begins with a time, a level, or an object, is a request, or a runtime says it: a record of its own, whatever it is.
+_OWN = (
     r"^[ \t]*(?:\[?[0-9]{2,4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9]{2}:|[A-Z][a-z]{2} +[0-9]{1,2} [0-9]{2}:[0-9]{2}:"
     r"|\[?(?:DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|SEVERE|CRITICAL|FATAL|PANIC)(?:\]|:|,? |$)|\{\""
+    r"|[^ ]+ [^\[]+\[[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:"
     r"|\[[0-9]+\.[0-9]+s\]\[|\(node:[0-9]+\) |Exception in thread \")"
 )
 
@@ -88,25 +90,28 @@ def join_continuations(records: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     )
     n_bytes = pl.col("text").str.len_bytes().cast(pl.Int64).cum_sum().over(in_group)
     kept = grouped.with_columns(n_bytes=n_bytes).filter(pl.col("joined") & (pl.col("n_bytes") <= MAX_JOINED_BYTES))
-    further = kept.group_by(in_group, maintain_order=True).agg(further="text", said="content")
+    further = kept.group_by(in_group, maintain_order=True).agg(further=pl.col("text").str.join("\n"), said="content")
     heads = grouped.filter(~pl.col("joined")).with_columns(
         group=pl.when("goes_on").then(None).otherwise("group")  # what has no record before it goes on with none
     )
-    lines = pl.col("further").fill_null(pl.lit([], pl.List(pl.String)))
-    tag = pl.concat_str(pl.lit("["), "session_key", pl.lit("] ")).fill_null("")  # Ruby on Rails repeats it
-    says_nothing = (pl.col("body").str.strip_chars() == "") & pl.col("said").is_not_null()
-    joined = (
-        heads.join(further, on=in_group, how="left", maintain_order="left")
-        .with_columns(
-            text=pl.concat_list("text", lines).list.join("\n"),
-            body=pl.when(says_nothing)
-            .then(pl.col("said").list.first().str.strip_prefix(tag).str.strip_chars())
-            .otherwise("body"),
-            said=pl.when(says_nothing).then(pl.col("said").list.slice(1)).otherwise("said"),
-        )
-        .with_columns(body=pl.concat_str("body", pl.col("said").map_elements(_in_short, pl.String), ignore_nulls=True))
+    told = further.join(heads.select(*in_group, "body", "session_key"), on=in_group).select(
+        *in_group, "further", told=_body_of_all()
     )
-    return joined.drop("group", "joined", "further", "said"), int(grouped["joined"].sum())
+    joined = heads.join(told, on=in_group, how="left", maintain_order="left").with_columns(
+        text=pl.concat_str("text", "further", separator="\n", ignore_nulls=True), body=pl.coalesce("told", "body")
+    )
+    return joined.drop("group", "joined", "further", "told"), int(grouped["joined"].sum())
+
+
+def _body_of_all() -> pl.Expr:
+    """The body of a record and what its further lines, `said`, tell; one that is empty is the first of them."""
+    tag = pl.concat_str(pl.lit("["), "session_key", pl.lit("] ")).fill_null("")  # Ruby on Rails repeats it
+    says_nothing = pl.col("body").str.strip_chars() == ""
+    first = pl.col("said").list.first().str.strip_prefix(tag).str.strip_chars()
+    rest = pl.when(says_nothing).then(pl.col("said").list.slice(1)).otherwise("said")
+    return pl.concat_str(
+        pl.when(says_nothing).then(first).otherwise("body"), rest.map_elements(_in_short, pl.String), ignore_nulls=True
+    )
 
 
 def _in_short(further: Sequence[str]) -> str:
