@@ -18,7 +18,7 @@ from types import MappingProxyType
 import polars as pl
 
 from enhanced_deeplog.errors import ConfigError, UsageError
-from enhanced_deeplog.logs.continuations import looks_continued
+from enhanced_deeplog.logs.continuations import is_record, looks_continued
 from enhanced_deeplog.logs.foreign_text import printable
 from enhanced_deeplog.logs.format_strings import format_from_string
 from enhanced_deeplog.logs.json_lines import LOGFMT, JsonFields
@@ -231,7 +231,7 @@ def _fits(one: LogFormat, lines: pl.Series) -> pl.Series:
     """Which lines a file in this format may have, Boolean (N,): also its comments, and what stands below headers."""
     fits = one.fits(lines)
     if one.body_follows and fits.sum() >= _LEAST_HEADERS * len(lines):
-        return fits.cum_max()
+        return fits | (fits.cum_max() & ~is_record(lines))
     return fits | lines.str.starts_with(one.comment) if one.comment and fits.any() else fits
 
 

@@ -78,6 +78,11 @@ class LogFormat:
         """Whether a header stands by itself, and all lines below it, up to the next one, are its text."""
         return "(?P<body>)" in self.pattern
 
+    @property
+    def is_of_requests(self) -> bool:
+        """Whether each record is an HTTP request, which no further line goes on with."""
+        return "(?P<status>" in self.pattern
+
     def fits(self, lines: pl.Series) -> pl.Series:
         """Which lines are laid out like this, Boolean (N,)."""
         if self.json_fields is not None and not self.pattern:
@@ -152,9 +157,9 @@ def _split_by_pattern(lines: pl.Series, pattern: str, unit: str | None) -> pl.Da
 def _of_request(request: pl.Expr, status: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     """Body and severity of an HTTP request: what was asked for, without its parameters, and how that went."""
     asked = request.str.replace(r" HTTP/[0-9.]+$", "").str.replace(r"\?.*$", "")
-    kind = status.str.head(1)
-    level = kind.replace_strict({"5": "ERROR", "4": "WARN"}, default="INFO")
-    return pl.concat_str(asked, pl.lit(" "), kind, pl.lit("xx")), pl.when(status.is_not_null()).then(level)
+    level = status.str.head(1).replace_strict({"5": "ERROR", "4": "WARN"}, default="INFO")
+    kind = status.str.replace("^([0-9])..$", "${1}xx")
+    return pl.concat_str(asked, kind, separator=" "), pl.when(status.is_not_null()).then(level)
 
 
 @dataclass(frozen=True)
@@ -213,20 +218,25 @@ class LineParser:
             again = other._parse(lines[unfit]).with_columns(at=unfit).filter("fits")
             kept = parsed.with_row_index("at").join(again.select("at"), on="at", how="anti")
             parsed = pl.concat([kept, again.select(kept.columns)]).sort("at").drop("at")
+        return parsed.with_columns(goes_on=self._goes_on(lines, parsed["fits"]) | parsed["continues"]).drop("continues")
+
+    def _goes_on(self, lines: pl.Series, fits: pl.Series) -> pl.Series:
+        """Which lines go on with the record before them, by how they are written, Boolean (N,)."""
+        unfit = (~fits).arg_true()
+        if not len(unfit) and self.format.name != "plain":
+            return ~fits
         if self.format.body_follows:
-            goes_on = ~parsed["fits"]
-        elif self.format.has_header or self.asked:
-            goes_on = ~parsed["fits"] & ~is_record(lines)
-        else:  # nothing marks the beginning of a record: only a line that is written as a continuation is one
-            goes_on = looks_continued(lines) & (~parsed["fits"] | (self.format.name == "plain"))
-        return parsed.with_columns(goes_on=goes_on | parsed["continues"]).drop("continues")
+            return ~fits
+        if (self.format.has_header or self.asked) and (self.others or not self.format.is_of_requests):
+            return (~fits).scatter(unfit, ~is_record(lines[unfit]))
+        # Nothing marks the beginning of a record: only a line that is written as a continuation is one.
+        return looks_continued(lines) & (~fits | (self.format.name == "plain"))
 
     def _read_inside(self, parsed: pl.DataFrame) -> pl.DataFrame:
+        bodies = parsed["body"]  # what an object in one of them says is not looked into again
         for parser in self.inside:
-            places = parser.format.fits(parsed["body"]).arg_true()
-            found = (
-                parser._parse(parsed["body"][places]).with_columns(at=places).filter(pl.col("severity").is_not_null())
-            )
+            places = parser.format.fits(bodies).arg_true()
+            found = parser._parse(bodies[places]).with_columns(at=places).filter(pl.col("severity").is_not_null())
             if len(found):
                 both = parsed.with_row_index("at").join(
                     found.select("at", *_INSIDE), on="at", how="left", suffix="_inside", maintain_order="left"

@@ -61,9 +61,9 @@ _WITH_SECRETS = ("service", "component", "host", "process", "body")  # besides t
 _BLOCK_BYTES = 8 << 20  # some 60,000 HDFS lines
 _SAMPLE_LINES, _SAMPLE_BYTES = 10_000, 4 << 20  # what decides the format of a source
 _LEAST_FIT = 0.5  # share of the lines that a format which was given must fit
-# What begins with a time or a level is a record, and so is what the runtime says.
-_FALLBACKS = tuple(FORMATS[name] for name in ("dated", "level_first", "jvm", "node"))
-_CARRIERS = ("syslog", "syslog_iso", "syslog5424")  # of whatever a program writes, objects too
+# What begins with a time or a level is a record, and so are requests and what the runtime says.
+_FALLBACKS = tuple(FORMATS[name] for name in ("dated", "access", "level_first", "jvm", "node"))
+_CARRIERS = ("syslog", "syslog_iso", "syslog5424", "dated")  # of whatever a program writes, objects too
 _CARRIED = (FORMATS["jsonl"], FORMATS["logfmt"])
 _N_EXAMPLES = 3  # of lines that don't fit
 

@@ -12,6 +12,8 @@ __all__ = ["as_declared"]
 
 _DECLARES = r"^#Fields:[ \t]*(.+)$"
 _MOST_COLUMNS = 100
+_MOST_DECLARATIONS = 4  # a server that is set up anew declares again, in the same file
+_VALUE = r'(?:"(?:[^"]|"")*"|[^ \t]+)'
 _GROUPS = {
     "date": "date",
     "time": "time",
@@ -33,15 +35,22 @@ def as_declared(log_format: LogFormat, lines: pl.Series) -> LogFormat:
     """
     if log_format.name != "w3c":
         return log_format
-    declared = lines.str.extract(_DECLARES).drop_nulls()
-    columns = declared[0].split()[:_MOST_COLUMNS] if len(declared) else []
-    return replace(log_format, pattern=_pattern_of(columns)) if columns else log_format
+    written = lines.str.extract(_DECLARES).drop_nulls().unique(maintain_order=True).to_list()
+    declared = [columns for one in written if (columns := one.split()[:_MOST_COLUMNS])]
+    of_requests = [columns for columns in declared if set(columns) >= _REQUEST]
+    # What isn't about requests has few marks of its own: only the head of a file is believed to declare it.
+    chosen = of_requests or (declared[:1] if declared and lines[0].startswith("#") else [])
+    patterns = [_pattern_of(columns, number) for number, columns in enumerate(chosen[:_MOST_DECLARATIONS])]
+    return replace(log_format, pattern=f"^(?:{'|'.join(patterns)})[ \\t]*$") if patterns else log_format
 
 
-def _pattern_of(columns: list[str]) -> str:
+def _pattern_of(columns: list[str], number: int) -> str:
+    """The columns of one of several declarations, which its number tells apart."""
+    place = f"_{number}" if number else ""
     if not set(columns) >= _REQUEST:  # no log of requests: what it is about is in all the columns behind the time
-        columns = columns[: 2 if columns[:2] == ["date", "time"] else 0]
-        return "".join(["^", *(rf"(?P<{name}>[0-9:.-]+)[ \t]" for name in columns), "(?P<body>[^#].*)$"])
+        n_timed = 2 if columns[:2] == ["date", "time"] and len(columns) > 2 else 0
+        body = r"[ \t]+".join([_VALUE] * (len(columns) - n_timed))
+        return "".join([*(rf"(?P<{name}>[0-9:.-]+)[ \t]+" for name in columns[:n_timed]), f"(?P<body>{body})"])
     groups = dict.fromkeys(columns)  # each once
-    values = [rf"(?P<{_GROUPS[name]}>[^ \t]+)" if name in _GROUPS else r'(?:"(?:[^"]|"")*"|[^ \t]+)' for name in groups]
-    return "".join(["^", "[ \t]".join(values), "[ \t]*$"])
+    values = [rf"(?P<{_GROUPS[name]}{place}>[^ \t]+)" if name in _GROUPS else _VALUE for name in groups]
+    return r"[ \t]+".join(values)
