@@ -630,6 +630,99 @@ def test_the_key_of_a_folder_is_found_in_all_its_files(tmp_path: Path) -> None:
     assert sample["timestamp"].max() == moment(29).replace(microsecond=0)
 
 
+ODD_REQUESTS = [
+    '10.0.0.7 - john doe [01/Mar/2024:08:00:00 +0000] "GET /orders HTTP/1.1" 200 17',
+    '10.0.0.7, 10.0.0.8 - - [01/Mar/2024:08:00:00 +0000] "GET /orders HTTP/1.1" 200 17',
+    '[2001:db8::1] - - [01/Mar/2024:08:00:00 +0000] "GET /orders HTTP/1.1" 200',
+    'shop:443 10.0.0.7 - john [01/Mar/2024:08:00:00 +0000] "GET /orders HTTP/1.1" 200 -',
+]
+
+
+@pytest.mark.parametrize("others", [JAVA_LINES, [access(i) for i in range(N)]], ids=["log4j", "access"])
+@pytest.mark.parametrize("line", ODD_REQUESTS)
+def test_an_odd_request_is_no_part_of_the_record_before(tmp_path: Path, line: str, others: list[str]) -> None:
+    frame, _ = read(tmp_path, [*others, line, *others])
+    assert frame.select("timestamp", "severity", "body").row(len(others)) == (START, "INFO", "GET /orders 2xx")
+
+
+def test_a_request_that_can_not_be_read_is_a_record_of_its_own(tmp_path: Path) -> None:
+    line = '10.0.0.7 "john" - [01/Mar/2024:08:00:00 +0000] GET / 200'
+    frame, _ = read(tmp_path, [*JAVA_LINES, line, *JAVA_LINES])
+    assert frame["text"][len(JAVA_LINES)] == line
+
+
+def test_a_w3c_log_may_declare_other_columns_further_down(tmp_path: Path) -> None:
+    lines = ["#Fields: date time cs-method cs-uri-stem sc-status"]
+    lines += [f"{at(i, '%Y-%m-%d %H:%M:%S')} GET /orders/{i} 200" for i in range(N)]
+    lines += ["#Fields: date time c-ip cs-method cs-uri-stem sc-status"]
+    lines += [f"{at(i, '%Y-%m-%d %H:%M:%S')} 10.0.0.7 GET /orders/{i} 500" for i in range(N)]
+    frame, source = read(tmp_path, [*lines, "GET /lost 200"])
+    assert (source.format, len(frame)) == ("w3c", 2 * N + 1)
+    assert frame["severity"].to_list() == ["INFO"] * N + ["ERROR"] * N + [None]
+    assert frame["host"][N] == "10.0.0.7"
+
+
+def test_a_line_that_declares_fields_makes_no_w3c_log(tmp_path: Path) -> None:
+    frame, source = read(tmp_path, [*JAVA_LINES, "#Fields: a b c", *JAVA_LINES])
+    assert (source.format, len(frame)) == ("log4j", 2 * len(JAVA_LINES))
+
+
+def test_times_on_lines_by_themselves_take_no_record_in(tmp_path: Path) -> None:
+    lines = [line for i in range(N) for line in (*java(8), *([at(i, "%Y-%m-%d %H:%M:%S")] if i % 4 == 0 else []))]
+    frame, source = read(tmp_path, lines)
+    assert source.format == "log4j, time_above"
+    assert frame["body"].to_list().count("order 8 accepted") == N
+
+
+@pytest.mark.parametrize(
+    ("line", "component", "body"),
+    [
+        ("[2024-03-01 08:00:00] Error: late", None, "late"),
+        ("[2024-03-01 08:00:00] ERROR - late", None, "late"),
+        ("[2024-03-01 08:00:00] ERROR -5 degrees", None, "-5 degrees"),
+        ("[2024-03-01 08:00:00] {orders.py:17} ERROR - late", "orders.py:17", "late"),  # Airflow
+        ("[2024-03-01T08:00:00.000+0000][12.345s][error][gc] late", "gc", "late"),  # the JVM
+        ("[2024-03-01 08:00:00] ERROR/WARN are levels", None, "/WARN are levels"),
+    ],
+)
+def test_what_stands_between_level_and_text_is_no_text(line: str, component: str | None, body: str) -> None:
+    frame = pl.concat(list(read_records_from([line] * 9)))
+    row = frame.select("timestamp", "severity", "component", "process", "body").row(0)
+    assert row == (START, "ERROR", component, None, body)
+
+
+@pytest.mark.parametrize(
+    ("line", "severity", "body"),
+    [
+        ('Mar  1 08:00:00 web-1 {"level": "error", "msg": "lost"}', "ERROR", "lost"),
+        ('2024-03-01T08:00:00Z {"level": "error", "msg": "level=info msg=lost"}', "ERROR", "level=info msg=lost"),
+        ("INFO starting [1/3]", None, "INFO starting [1/3]"),
+    ],
+)
+def test_an_object_is_read_once_and_no_word_is_taken_for_a_name(line: str, severity: str | None, body: str) -> None:
+    frame = pl.concat(list(read_records_from([line] * 9)))
+    assert frame.select("severity", "component", "body").row(0) == (severity, None, body)
+
+
+def test_a_trace_before_the_process_is_the_session_key() -> None:
+    line = "2024-03-01 08:00:00.000  INFO [shop,4bf92f3577b34da6,00f067aa0ba902b7] 1 --- [main] c.a.Shop : up"
+    frame = pl.concat(list(read_records_from([line] * 9)))
+    assert frame.select("session_key", "process", "body").row(0) == ("4bf92f3577b34da6", "main", "up")
+
+
+def test_a_character_that_the_runtime_has_cut_is_put_together(tmp_path: Path) -> None:
+    said, head = f"order 17 for Zoë{'€' * 9}".encode(), b"2024-03-01T08:00:00.000000000Z stdout "
+    for n in range(1, len(said)):
+        (tmp_path / "a.log").write_bytes((head + b"P " + said[:n] + b"\n" + head + b"F " + said[n:] + b"\n") * 2)
+        frame = pl.concat(list(read_records(tmp_path / "a.log")))
+        assert frame["body"].to_list() == [said.decode()] * 2
+
+
+def test_very_many_further_lines_take_no_time() -> None:
+    frame = pl.concat(list(read_records_from([JAVA_LINES[0], *["\tat a.b(C.java:1)"] * 50_000])))
+    assert len(frame) == 1 + 50_000 - 5_000
+
+
 def test_a_folder_of_mixed_logs_is_read_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
     import_module("mixed_folder").make_folder(tmp_path / "logs", records=2_000)

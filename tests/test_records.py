@@ -29,7 +29,7 @@ from enhanced_deeplog.logs.records import (
     read_records,
     records_from,
 )
-from reader_check import check_reader
+from reader_check import check_reader, examples
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 HDFS = "081109 20{:02d}{:02d} {} INFO dfs.DataNode: Receiving block blk_{}"
@@ -576,3 +576,8 @@ SEEDS = sorted((Path(__file__).parent / "seeds").glob("*.log"))
 @pytest.mark.parametrize("raw", [pytest.param(seed.read_bytes(), id=seed.name) for seed in SEEDS])
 def test_what_a_fuzzer_has_found_is_read_rightly(tmp_path, raw):
     check_reader(raw, tmp_path / "fuzz.log")
+
+
+@pytest.mark.parametrize("raw", examples(), ids=lambda raw: raw[:40].decode("ascii", "replace"))
+def test_blocks_change_nothing_in_any_format(tmp_path, raw):
+    check_reader(raw * 3, tmp_path / "any.log")
