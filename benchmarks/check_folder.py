@@ -46,6 +46,7 @@ _RESULTS = Path(__file__).parent / "results" / "mixed_folder.jsonl"
 _TOLERANCE_US = 1_000
 _N_EXAMPLES = 3
 _REQUEST = re.compile(r'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>[0-9]{3}) ')
+_FOREIGN = re.compile(r"[^\x00-\x7f]+")
 _IN_SHORT = re.compile(r"(?: [\w.$]+(?:Error|Exception|Throwable))*(?: at [^ ]+)*")
 
 
@@ -161,13 +162,19 @@ def _wrong(truth: Truth, true_body: str, row: dict[str, Any] | None, lines: list
         "time": row["time"] is not None
         and any(t is not None and abs(row["time"] - t) <= _TOLERANCE_US for t in (truth["time"], truth["written"])),
         "severity": _same_severity(truth, row, request),
-        "body": _same_body(true_body, row["body"], request) and row["text"] == _text(truth, lines),
+        "body": _same_body(true_body, row["body"], request) and _same_text(_text(truth, lines), row["text"]),
     }
     return {aspect for aspect, is_right in right.items() if not is_right}
 
 
 def _text(truth: Truth, lines: list[str]) -> str:
     return "\n".join(line for line in lines[truth["first"] - 1 : truth["last"]] if line.strip(" \t"))
+
+
+def _same_text(true_text: str, text: str) -> bool:
+    if "\ufffd" not in true_text:
+        return text == true_text
+    return _FOREIGN.sub("", text) == _FOREIGN.sub("", true_text)  # characters that were cut are whole in what is read
 
 
 def _same_severity(truth: Truth, row: dict[str, Any], request: re.Match[str] | None) -> bool:
