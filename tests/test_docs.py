@@ -394,6 +394,17 @@ def without_comments(code: str) -> list[str]:
     return [re.sub(r"\s*#.*$", "", line) for line in code.splitlines()]
 
 
+def test_every_picture_is_shown_and_small() -> None:
+    shown = {
+        (page.parent / target).resolve()
+        for page in PAGES
+        for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text("utf-8"))
+    }
+    pictures = {*DOCS.glob("*.png"), *DOCS.glob("*.svg")}
+    assert {name_of(picture) for picture in pictures - shown} == set()
+    assert [name_of(picture) for picture in pictures if picture.stat().st_size > 400_000] == []
+
+
 def test_every_page_is_reached_from_the_first_ones() -> None:
     reached, waiting = set[Path](), [ROOT / "README.md", ROOT / "README.zh-CN.md"]
     while waiting:
