@@ -16,8 +16,8 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def rules_of(*lines: str) -> list[str | None]:
-    """The name of the rule of each line, each of a template of its own."""
-    return [None if match is None else match.rule.name for match in SHIPPED.look_at(lines, lines)]
+    """The name of the rule of each line."""
+    return [None if match is None else match.rule.name for match in SHIPPED.look_at(lines)]
 
 
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=rule.name) for rule in SHIPPED.rules])
@@ -49,18 +49,31 @@ def test_there_are_rules_for_at_least_fifteen_families_of_failure() -> None:
     assert families <= {rule.name for rule in SHIPPED.rules}
 
 
-def test_lines_of_one_template_are_not_all_held_against_all_rules_and_yet_told_apart() -> None:
-    lines = [f"answered {200 if i % 2 else 503} in {i} ms: {'ok' if i % 2 else 'no space left on device'}"
-             for i in range(200)]  # fmt: skip
-    told = [match is not None for match in SHIPPED.look_at(lines, ["answered <*> in <*> ms: <*>"] * len(lines))]
-    assert told == [match is not None for match in SHIPPED.look_at(lines, lines)]
-    assert sum(told) == 100
+def test_what_is_said_of_a_line_depends_on_no_other_line() -> None:
+    usual = [f"write {i}: done" for i in range(100)]
+    odd = "write 7: no space left on device"
+    alone, (*_, among) = SHIPPED.look_at([odd]), SHIPPED.look_at([*usual, odd])
+    assert alone == [among]
+    assert among is not None
+    assert (among.rule.name, among.text) == ("disk_full", "no space left on device")
 
 
-def test_where_the_first_lines_of_a_template_agree_the_others_must_match_the_same_rule_or_none() -> None:
-    lines = [f"write {i}: no space left on device" for i in range(50)] + ["write 51: done"]
-    told = SHIPPED.look_at(lines, ["write <*>: <*>"] * len(lines))
-    assert [match.rule.name if match else None for match in told] == ["disk_full"] * 50 + [None]
+@pytest.mark.parametrize(
+    "line",
+    [
+        "core dumped=0",
+        "panic: none",
+        "KeyError: 0 errors",
+        "the request timed out count is 0",
+        "validation failed attempts: 0",
+        "build 12 failed tests: 0",
+        "connection timed out setting = 30",
+        "retrying is disabled",
+        "max retries exceeded policy = drop",
+    ],
+)
+def test_a_count_of_nought_and_a_setting_are_no_failure(line: str) -> None:
+    assert rules_of(line) == [None]
 
 
 @pytest.mark.needs_shared_data
@@ -71,7 +84,7 @@ def test_normal_lines_of_ten_systems_hardly_ever_fire() -> None:
             for batch in read_records(path):
                 lines = batch.filter(batch["severity"].is_in(["INFO", "DEBUG", "NOTICE"]))["text"].to_list()
                 n_normal += len(lines)
-                n_fired += sum(match is not None for match in SHIPPED.look_at(lines, lines))
+                n_fired += sum(match is not None for match in SHIPPED.look_at(lines))
     assert n_normal > 5_000
     assert n_fired <= 0.01 * n_normal
 
@@ -93,7 +106,7 @@ def test_own_rules_come_first_and_may_take_the_place_of_ours(tmp_path: Path) -> 
     assert rules.rules[0].title == "The shelf is empty"
     assert [rule.name for rule in rules.rules].count("disk_full") == 1
     line = "Shelf 7 is empty"
-    (match,) = rules.look_at([line], [line])
+    (match,) = rules.look_at([line])
     assert match is not None
     assert match.text == "Shelf 7 is empty"
 

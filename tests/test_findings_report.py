@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli_logs import SMALL, fitted_once, service_lines, write_log
-from enhanced_deeplog import load_bundle, read_records
+from enhanced_deeplog import LogRecords, load_bundle, read_records
 from enhanced_deeplog.cli import app
 from enhanced_deeplog.courses import Course, KeptCourses
 from enhanced_deeplog.findings import Finding
@@ -104,11 +104,38 @@ def test_a_session_is_shown_line_by_line_with_what_surprised_marked(page: str, r
 
 def test_a_course_has_all_records_of_a_session_in_their_order(reported: Reported) -> None:
     for course in reported.courses:
-        numbers = [line.line for line in course.lines]
+        here = [step for step in course.steps if step.where in ("", "only here") and step.line is not None]
+        numbers = [step.line for step in here]
         assert len(numbers) == course.finding.n_records
         assert numbers == sorted(numbers)
         assert (numbers[0], numbers[-1]) == (course.finding.first_line, course.finding.last_line)
-        assert {line.line: line.text for line in course.lines}[numbers[0]].endswith(course.lines[0].template[-8:])
+        assert [step.position for step in here] == list(range(len(here)))
+        assert here[0].text.endswith(here[0].template[-8:])
+        assert course.has_usual
+
+
+def test_of_a_long_session_the_steps_near_evidence_are_shown_and_nothing_is_called_missing_that_was_there() -> None:
+    model = load_bundle(fitted_once().bundle)
+    lines = [f"2024-03-01 08:00:{i // 20:02}.000 | INFO | api | req-00abc001 token checked" for i in range(800)]
+    lines[400] = lines[400].replace("INFO | api", "ERROR | api").replace("token checked", "query cancelled after 3 ms")
+    courses = KeptCourses()
+    model.classify(LogRecords.from_lines(lines), courses=courses)
+    (course,) = courses.courses()
+    assert len(course.steps) <= 160
+    told = {line.position for line in course.finding.evidence}
+    assert told <= {step.position for step in course.steps}
+    assert sum(step.where == "left out" for step in course.steps) >= 1
+    checked = [step for step in course.steps if step.where == "only there" and step.template.endswith("token checked")]
+    assert checked == []
+
+
+def test_what_somebody_expects_takes_no_place_among_the_worst(reported: Reported) -> None:
+    model, records = load_bundle(fitted_once().bundle), read_records(fitted_once().log)
+    worst = reported.courses[0].finding.anomaly_class
+    courses = KeptCourses(as_shown=lambda finding: None if finding.anomaly_class == worst else finding)
+    model.classify(records, courses=courses)
+    assert len(courses.courses()) == 10
+    assert {course.finding.anomaly_class for course in courses.courses()} == {3 - worst}
 
 
 def test_of_many_findings_the_worst_and_some_of_each_kind_are_kept() -> None:
@@ -140,6 +167,11 @@ def test_with_truth_the_page_compares(reported: Reported) -> None:
     assert sum(int(n.replace(",", "") or 0) for row in heat["text"] for n in row) == len(verdicts)
 
 
+def test_what_is_hidden_is_counted_even_if_that_is_all(reported: Reported) -> None:
+    text = Shown(findings_page(replace(reported, findings=[], courses=[], n_hidden=7))).text
+    assert "No other session of 260 is abnormal. 7 more are hidden, for somebody expects them." in text
+
+
 def test_nothing_abnormal_makes_a_short_page(reported: Reported) -> None:
     made = findings_page(replace(reported, findings=[], courses=[]))
     assert "No session of 260 is abnormal." in Shown(made).text
@@ -152,7 +184,7 @@ def hostile_finding(finding: Finding) -> Finding:
                 expected=tuple(replace(one, template=HOSTILE) for one in line.expected))
         for line in finding.evidence
     )  # fmt: skip
-    cause = finding.cause and replace(finding.cause, matched=HOSTILE)
+    cause = finding.cause and replace(finding.cause, matched=HOSTILE, source=HOSTILE)
     return replace(
         finding, evidence=evidence, cause=cause, session_key=HOSTILE, class_name=HOSTILE, source=HOSTILE,
         runbook="javascript:alert(1)", owner=HOSTILE, advice=HOSTILE,
@@ -160,8 +192,8 @@ def hostile_finding(finding: Finding) -> Finding:
 
 
 def hostile_course(course: Course) -> Course:
-    lines = tuple(replace(line, text=HOSTILE, template=HOSTILE) for line in course.lines)
-    return Course(hostile_finding(course.finding), lines, (HOSTILE, "<END>"))
+    steps = tuple(replace(step, text=step.text and HOSTILE, template=HOSTILE) for step in course.steps)
+    return Course(hostile_finding(course.finding), steps, has_usual=True)
 
 
 @pytest.fixture(scope="module")

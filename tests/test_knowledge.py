@@ -59,7 +59,7 @@ statements = st.builds(
 @given(st.lists(statements, max_size=4))
 @settings(max_examples=50)
 def test_whatever_is_said_is_read_again_as_it_was(all_said: list[Statement]) -> None:
-    known = Knowledge(tuple(all_said))
+    known = Knowledge().with_statements(all_said)
     assert Knowledge.from_toml(known.to_toml(), "here") == known
 
 
@@ -81,9 +81,10 @@ def test_the_latest_statement_that_has_not_expired_holds() -> None:
 
 
 def test_merges_lead_to_the_last_class_and_never_in_circles() -> None:
-    known = Knowledge((said("a", "merge", "b"), said("b", "merge", "c"), said("c", "merge", "a")))
-    assert known.merged_into("a", now=NOW) == "c"
-    assert known.merged_into("x", now=NOW) == "x"
+    known = Knowledge((said("a", "merge", "b"), said("b", "merge", "c")))
+    assert [known.merged_into(key, now=NOW) for key in "abcx"] == ["c", "c", "c", "x"]
+    circle = known.with_statements([said("c", "merge", "a")])
+    assert [circle.merged_into(key, now=NOW) for key in "abcx"] == ["a", "a", "a", "x"]
 
 
 def test_names_owners_runbooks_severities_and_merges_are_shown(findings, classes) -> None:
@@ -159,11 +160,41 @@ def test_knowledge_lies_beside_the_bundle_and_leaves_it_as_it_is(tmp_path: Path)
     assert "storage" in (tmp_path / "knowledge.toml").read_text()
 
 
+def test_what_was_said_last_holds_even_within_one_second(tmp_path: Path) -> None:
+    at = ("--bundle", fitted_once().bundle, "--knowledge", tmp_path / "k.toml")
+    for name in ("one", "two", "one"):
+        run("classes", "name", 1, name, *at)
+    assert run("classes", "show", 1, *at).stdout.startswith("Class 1: one")
+    run("classes", "merge", 1, 2, *at)
+    assert "expected two classes; these are one" in run("classes", "merge", 2, 1, *at).stderr
+
+
+def test_a_file_written_by_hand_is_read_in_the_order_of_its_times() -> None:
+    late, early = said("a", "name", "late", at=NOW + timedelta(days=1)), said("a", "name", "early")
+    known = Knowledge.from_toml(Knowledge((late, early)).to_toml(), "here")
+    (holds,) = {known.current("a", "name", now=NOW + timedelta(days=2))}
+    assert holds == late
+
+
+def test_a_name_that_is_no_text_is_not_written(tmp_path: Path) -> None:
+    at = ("--bundle", fitted_once().bundle, "--knowledge", tmp_path / "k.toml")
+    result = run("classes", "owner", 1, "storage", *at, "--by", "a\udcff")
+    assert result.exit_code == 2
+    assert "expected text of one line" in result.stderr
+
+
+def test_knowledge_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
+    fitted = fitted_once()
+    result = run("classify", fitted.log, "--bundle", fitted.bundle, "--knowledge", tmp_path / "typo.toml")
+    assert (result.exit_code, "expected a file that 'classes' commands wrote" in result.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         (("name", "9", "x"), "9: expected the number or the key of a class of this bundle; it has 1, 2."),
         (("merge", "1", "1"), "classes merge 1 1: expected two classes; these are one."),
+        (("expect", "1", "--until", "9999-12-31T23:59:59-05:00"), "--until 9999-12-31T23:59:59-05:00: expected a date"),
         (("severity", "1", "bad"), "classes severity: expected one of info, low, medium, high, critical; got 'bad'."),
         (("name", "1", "a\x1b[31m"), "classes name: expected text of one line; got 'a\\x1b[31m'."),
         (("expect", "1", "--until", "soon"), "--until soon: expected a date such as 2027-01-31."),

@@ -19,15 +19,15 @@ from conftest import sequences_of
 from enhanced_deeplog import EnhancedDeepLog
 from enhanced_deeplog.errors import InputError
 from enhanced_deeplog.evaluation import measuring, plotted
-from enhanced_deeplog.report.figure_parts import Plot
 from enhanced_deeplog.evaluation.kind_plots import class_map_plot, confusion_plot
-from enhanced_deeplog.report.page import plot
 from enhanced_deeplog.evaluation.plots import left_out_plot, loss_plot, parsing_plot, pr_plot, reliability_plot
 from enhanced_deeplog.evaluation.report import report_page
 from enhanced_deeplog.evaluation.rows import read_rows
 from enhanced_deeplog.evaluation.splits import Split
 from enhanced_deeplog.evaluation.synthetic import KINDS, SyntheticBenchmark
 from enhanced_deeplog.learning.metrics import precision_recall_f1
+from enhanced_deeplog.report.figure_parts import Plot
+from enhanced_deeplog.report.page import plot
 from test_cli import run, said
 
 OURS = "enhanced-deeplog"

@@ -74,15 +74,15 @@ def _describe(model: EnhancedDeepLog, sessions: Sessions, one: AnomalyClass, rng
 
 def _usual_severity(findings: Sequence[Finding]) -> Severity:
     """The most frequent one, of two as frequent the worse."""
-    counts: Counter[Severity] = Counter(finding.severity or "info" for finding in findings)
-    return max(counts, key=lambda severity: (counts[severity], SEVERITIES.index(severity)))
+    counts: Counter[Severity] = Counter(finding.severity for finding in findings if finding.severity is not None)
+    return max(counts, key=lambda severity: (counts[severity], SEVERITIES.index(severity)), default="info")
 
 
 def _rule_of(findings: Sequence[Finding]) -> str:
     """Name of the rule that speaks of most members; "" where none speaks of enough of them."""
     counts = Counter(finding.cause.rule for finding in findings if finding.cause is not None)
     name, n = counts.most_common(1)[0] if counts else ("", 0)
-    return name if n >= _SURE * len(findings) else ""
+    return name if n >= _SURE * sum(finding.is_anomaly for finding in findings) else ""
 
 
 def _recall_when_weak(

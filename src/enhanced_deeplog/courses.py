@@ -1,71 +1,66 @@
-"""How a whole session went, line by line, beside the normal session that is most like it."""
+"""How a whole session went, step by step, beside the normal session that is most like it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import polars as pl
-
-from enhanced_deeplog.events import END
+from enhanced_deeplog.events import END, END_TEXT
+from enhanced_deeplog.explanation import aligned
 from enhanced_deeplog.findings import SEVERITIES, Finding
 from enhanced_deeplog.logs.sessions import Sessions
 
 if TYPE_CHECKING:
     from enhanced_deeplog.detector import EnhancedDeepLog
 
-__all__ = ["Course", "CourseLine", "KeptCourses", "course_of"]
+__all__ = ["Course", "CourseStep", "KeptCourses", "course_of"]
 
-_MOST_LINES = 120  # of one session
-_AROUND = 3  # lines kept before and behind a line that is told of, where not all are kept
-_ISO = "%Y-%m-%dT%H:%M:%S%.6fZ"
+_MOST_STEPS = 150  # shown of one session
+_AROUND = 3  # steps shown before and behind one that is told of, where not all are shown
+
+
+Where = Literal["", "only here", "only there", "left out"]
 
 
 @dataclass(frozen=True)
-class CourseLine:
-    """A record of a session.
+class CourseStep:
+    """A step of a session, or of the normal one that is shown beside it.
 
     Attributes:
-        line: Of its source, from 1.
-        timestamp: ISO 8601 UTC, or None.
-        text: The line without its secrets.
-        template: Of the record.
-        position: Place in the session, from 0.
+        where: "" both went so; "only here", "only there"; "left out": steps of both that are not shown.
+        template: Of the step; of those that are left out, how many they are.
+        position: Place in the session, from 0; None where only the normal one has the step.
+        line: Of its source, from 1; None likewise, and at the session's end.
+        text: The line without its secrets; "" likewise, and if no line is to be shown.
     """
 
-    line: int
-    timestamp: str | None
-    text: str
+    where: Where
     template: str
-    position: int
+    position: int | None = None
+    line: int | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True)
 class Course:
-    """How one session went.
+    """How one session went, step by step, beside the normal session that is most like it.
 
     Attributes:
         finding: What is said about it.
-        lines: Its records in order; of many, those round the evidence.
-        usual: Templates of the normal session that is most like it, END last; empty where none was seen whole.
+        steps: In order; of many, those near evidence and near what differs.
+        has_usual: Whether there is a normal one beside it: none where none was seen whole.
     """
 
     finding: Finding
-    lines: tuple[CourseLine, ...]
-    usual: tuple[str, ...]
+    steps: tuple[CourseStep, ...] = ()
+    has_usual: bool = False
 
     def without_text(self) -> Course:
         """The same course without any line of the log."""
-        lines = tuple(replace(line, text="") for line in self.lines)
-        return replace(self, finding=self.finding.without_text(), lines=lines)
-
-    @property
-    def n_left_out(self) -> int:
-        """Records that are not among the lines."""
-        return self.finding.n_records - len(self.lines)
+        steps = tuple(replace(step, text="") for step in self.steps)
+        return replace(self, finding=self.finding.without_text(), steps=steps)
 
 
 def course_of(model: EnhancedDeepLog, sessions: Sessions, session: int, finding: Finding) -> Course:
@@ -79,18 +74,50 @@ def course_of(model: EnhancedDeepLog, sessions: Sessions, session: int, finding:
     """
     begin, end = (int(place) for place in sessions.starts[session : session + 2])
     event_ids = sessions.event_ids[begin:end]
-    positions = np.flatnonzero(event_ids != END)
-    if len(positions) > _MOST_LINES:
-        near = np.abs(positions[:, None] - np.array([line.position for line in finding.evidence] or [0])[None, :])
-        positions = positions[near.min(axis=1) <= _AROUND][:_MOST_LINES]
-    columns = ("line", "text", pl.col("timestamp").dt.to_string(_ISO))
-    records = sessions.records[sessions.rows[begin + positions]].select(columns).iter_rows(named=True)
-    lines = tuple(
-        CourseLine(**record, template=model.vocabulary.template(event), position=position)
-        for record, event, position in zip(records, event_ids[positions].tolist(), positions.tolist(), strict=True)
-    )
     usual = model.detection.usual_sequences.nearest(event_ids)
-    return Course(finding, lines, tuple(map(model.vocabulary.template, usual[:_MOST_LINES].tolist())))
+    if not finding.complete:  # it may still end as usual
+        usual = usual[usual != END]
+    template = model.vocabulary.template
+    rows = aligned(list(map(template, event_ids.tolist())), list(map(template, usual.tolist())))
+    evidence = {line.position for line in finding.evidence}
+    shown = _shown(rows, evidence)
+    records = sessions.records.select("line", "text")
+    steps: list[CourseStep] = []
+    position = n_left_out = 0
+    for i, (where, text) in enumerate(rows):
+        if i in shown:
+            if n_left_out:
+                steps.append(CourseStep("left out", f"{n_left_out:,} steps more"))
+                n_left_out = 0
+            steps.append(CourseStep(where, text))
+            if where != "only there":
+                number, line = records.row(int(sessions.rows[begin + position]))
+                of_end = text == END_TEXT
+                steps[-1] = CourseStep(where, text, position, None if of_end else number, "" if of_end else line)
+        else:
+            n_left_out += 1
+        position += where != "only there"
+    if n_left_out:
+        steps.append(CourseStep("left out", f"{n_left_out:,} steps more"))
+    return Course(finding, tuple(steps), has_usual=len(usual) > 0)
+
+
+def _shown(rows: Sequence[tuple[str, str]], evidence: set[int]) -> set[int]:
+    """Which steps to show: all, or of many those near evidence, and near what differs as far as there is room."""
+    if len(rows) <= _MOST_STEPS:
+        return set(range(len(rows)))
+    position, told, differ = 0, [], []
+    for i, (where, _) in enumerate(rows):
+        if where != "only there" and position in evidence:
+            told.append(i)
+        elif where:
+            differ.append(i)
+        position += where != "only there"
+    shown: set[int] = set()
+    for i in (*told, *differ):
+        if len(shown) < _MOST_STEPS:
+            shown.update(range(max(i - _AROUND, 0), min(i + _AROUND + 1, len(rows))))
+    return shown
 
 
 @dataclass
@@ -100,11 +127,13 @@ class KeptCourses:
     Attributes:
         n_worst: So many of all kinds.
         n_of_kind: So many of each kind, those that are surest.
+        as_shown: A finding as people want to see it; None: not at all.
         n_sessions: So many sessions were judged.
     """
 
     n_worst: int = 10
     n_of_kind: int = 2
+    as_shown: Callable[[Finding], Finding | None] = lambda finding: finding
     n_sessions: int = 0
     _worst: list[Course] = field(default_factory=list)
     _of_kind: dict[int, list[Course]] = field(default_factory=dict)
@@ -115,8 +144,9 @@ class KeptCourses:
         made: dict[str, Course] = {}
         with self._lock:
             self.n_sessions += len(sessions)
-            for row, finding in zip(rows, findings, strict=True):
-                if not finding.is_anomaly:
+            for row, judged in zip(rows, findings, strict=True):
+                finding = self.as_shown(judged) if judged.is_anomaly else None
+                if finding is None:
                     continue
                 of_kind = self._of_kind.setdefault(finding.anomaly_class, [])
                 for kept, most, rank in ((self._worst, self.n_worst, _badness), (of_kind, self.n_of_kind, _sureness)):

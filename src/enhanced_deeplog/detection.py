@@ -276,6 +276,7 @@ def fit_detection(
     ]
     found = scorecard(sessions, fold, judges, seed=config.seed, usual_pauses=final.scorer.usual_pauses)
     whole = np.flatnonzero(normal & sessions.table["ended"].to_numpy() & (sessions.table["context"] == 0).to_numpy())
+    seen_whole = sessions.take(whole)
     return Detection(
         final.scorer,
         by_size,
@@ -283,16 +284,10 @@ def fit_detection(
         final.state,
         final.reports,
         normal_state,
-        UsualSequences.fit(*_laid_out([sessions.sequence(row) for row in whole.tolist()])),
+        UsualSequences.fit(seen_whole.event_ids, seen_whole.starts),
         found,
         loss_by_window,
     )
-
-
-def _laid_out(sequences: list[Int64s]) -> tuple[Int64s, Int64s]:
-    """Sequences one after another, int64 (M,), and where each begins, int64 (S + 1,)."""
-    starts = np.concatenate([[0], np.cumsum([len(events) for events in sequences])]).astype(np.int64)
-    return np.concatenate(sequences) if sequences else np.zeros(0, dtype=np.int64), starts
 
 
 def _train(

@@ -229,7 +229,8 @@ class EnhancedDeepLog:
                         self, detection, sessions, verdicts, wanted, source_name=source_name, always_evidence=True
                     )
                     found += map(partial(course_of, self, sessions), wanted.tolist(), findings)
-                others.extend(sessions.table["session_key"].unique(maintain_order=True).head(3))
+                keys = sessions.table["session_key"]
+                others.extend(keys.filter(keys != "").unique(maintain_order=True).head(3))
         if found:
             return found
         near = ", ".join(others[:3])

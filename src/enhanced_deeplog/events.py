@@ -69,6 +69,11 @@ class EventVocabulary:
         """Template text -> event id."""
         return {template: i for i, template in enumerate(self.templates, FIRST_TEMPLATE)}
 
+    @cached_property
+    def template_ids(self) -> tuple[str, ...]:
+        """The template id of each template, in their order."""
+        return tuple(map(template_id, self.templates))
+
     def template(self, event_id: int) -> str:
         """Text of an event id; the reserved ids read `<PADDING>`, `<UNKNOWN>` and `<END>`."""
         return _RESERVED_TEXT[event_id] if event_id < FIRST_TEMPLATE else self.templates[event_id - FIRST_TEMPLATE]

@@ -14,7 +14,7 @@ import polars as pl
 
 from enhanced_deeplog.causes import CauseRule, CauseRules, RuleMatch
 from enhanced_deeplog.detection import Calibration, Detection
-from enhanced_deeplog.events import END, FIRST_TEMPLATE, UNKNOWN, EventVocabulary, template_id
+from enhanced_deeplog.events import END, END_TEXT, FIRST_TEMPLATE, UNKNOWN, EventVocabulary
 from enhanced_deeplog.explanation import advice_for, pattern_of, reasons_of, severity_of, shares_of, worst_of
 from enhanced_deeplog.findings import (
     NORMAL,
@@ -76,7 +76,12 @@ def session_findings(
     lines = _evidence_of(model, detection, sessions, verdicts.scored, wanted[shown], of_shown)
     evidence = dict(zip(wanted[shown].tolist(), lines, strict=True))
     abnormal = verdicts.classes[wanted[shown]] != NORMAL
-    spoken_of = [line if is_anomaly else () for line, is_anomaly in zip(lines, abnormal.tolist(), strict=True)]
+    spoken_of = [
+        tuple(one for one, tells in zip(line, deviation.tells, strict=True) if tells and one.template != END_TEXT)
+        if is_anomaly
+        else ()
+        for line, deviation, is_anomaly in zip(lines, of_shown, abnormal.tolist(), strict=True)
+    ]
     causes = dict(zip(wanted[shown].tolist(), causes_of(spoken_of, model.cause_rules), strict=True))
     ordinals = _ordinals(sessions)[wanted] if ordinals is None else ordinals
     table = (
@@ -103,6 +108,7 @@ class _Deviation:
 
     Attributes:
         places: Of its most telling events, int64 (P,).
+        tells: Whether each of them tells anything; a few are shown even where none does.
         pattern: How it deviates; None for a normal session.
         reasons: As in `Finding`.
         class_probabilities: As in `Finding`.
@@ -110,6 +116,7 @@ class _Deviation:
     """
 
     places: Int64s
+    tells: tuple[bool, ...]
     pattern: Pattern | None
     reasons: dict[str, float]
     class_probabilities: dict[str, float]
@@ -125,7 +132,7 @@ def _deviations(model: EnhancedDeepLog, verdicts: Verdicts, wanted: Int64s) -> l
     excess = calibration.known.excess(scored.counts[distinct], scored.is_open[distinct])
     of_distinct = [
         _Deviation(
-            telling_places(scored, session, calibration, too_many, n_most=_MAX_EVIDENCE),
+            *_places_and_tells(scored, session, calibration, too_many),
             pattern_of_session(scored, session, verdicts.rarities[session], model.detection.drift)
             if verdicts.classes[session] != NORMAL
             else None,
@@ -215,13 +222,12 @@ def _finding(
 def template_ids_of(event_ids: Int64s, vocabulary: EventVocabulary) -> tuple[str, ...]:
     """The templates of a session's events, each once, in the order of their ids; "" for those that are unknown."""
     events = np.unique(event_ids[event_ids != END]).tolist()
-    return tuple(template_id(vocabulary.template(e)) if e >= FIRST_TEMPLATE else "" for e in events)
+    return tuple(vocabulary.template_ids[e - FIRST_TEMPLATE] if e >= FIRST_TEMPLATE else "" for e in events)
 
 
 def causes_of(evidence: Sequence[tuple[Evidence, ...]], rules: CauseRules) -> list[tuple[Cause, CauseRule] | None]:
     """What a rule makes of each session's evidence: the rule whose lines surprised most, None where none matches."""
-    every = [line for lines in evidence for line in lines]
-    matches = iter(rules.look_at([line.text for line in every], [line.template for line in every]))
+    matches = iter(rules.look_at([line.text for lines in evidence for line in lines]))
     return [_cause_of(lines, [next(matches) for _ in lines]) for lines in evidence]
 
 
@@ -234,7 +240,8 @@ def _cause_of(lines: tuple[Evidence, ...], matches: Sequence[RuleMatch | None]) 
         surprise[match.rule.name] += line.surprise
     most = max(surprise, key=lambda name: surprise[name])
     line, match = max(((li, m) for li, m in told if m.rule.name == most), key=lambda one: one[0].surprise)
-    return Cause(most, match.rule.title, match.text, line.line, match.rule.causes), match.rule
+    rule = match.rule
+    return Cause(most, rule.title, match.text, line.source, line.line, line.position, rule.causes), rule
 
 
 def pattern_of_session(scored: ScoredSessions, session: int, rarities: Float64s, drift: float) -> Pattern:
@@ -262,6 +269,14 @@ def pattern_of_session(scored: ScoredSessions, session: int, rarities: Float64s,
     )
 
 
+def _places_and_tells(
+    scored: ScoredSessions, session: int, calibration: Calibration, excess: Float64s
+) -> tuple[Int64s, tuple[bool, ...]]:
+    places = telling_places(scored, session, calibration, excess, n_most=_MAX_EVIDENCE)
+    telling = how_telling(scored, session, calibration, excess)
+    return places, tuple((telling[places] > 0.0).tolist())
+
+
 def telling_places(
     scored: ScoredSessions, session: int, calibration: Calibration, excess: Float64s, *, n_most: int
 ) -> Int64s:
@@ -276,17 +291,23 @@ def telling_places(
         excess: What this one has too much or too little of, float64 (V,).
         n_most: So many at most.
     """
+    telling = how_telling(scored, session, calibration, excess)
+    surprise = scored.surprise[int(scored.starts[session]) : int(scored.starts[session + 1])]
+    order = np.lexsort((-surprise, -telling))
+    return np.sort(order[: min(n_most, max(int((telling > 0.0).sum()), _LEAST_EVIDENCE))])
+
+
+def how_telling(scored: ScoredSessions, session: int, calibration: Calibration, excess: Float64s) -> Float64s:
+    """How much each event of a session tells of why it is odd, 0 for one that tells nothing, nats, float64 (T,)."""
     events = slice(int(scored.starts[session]), int(scored.starts[session + 1]))
     event_ids, surprise, usual = scored.event_ids[events], scored.surprise[events], calibration.usual
     too_many = np.maximum(excess, 0.0) / np.maximum(scored.counts[session], 1.0)  # each of them has its part in it
-    telling = (
+    return np.asarray(
         np.maximum(surprise - usual.drift, 0.0)
         + np.maximum(usual.misplacement(surprise, event_ids) - usual.misplacement_drift, 0.0)
         + too_many[event_ids]
         + _late_by(scored, events, calibration)
     )
-    order = np.lexsort((-surprise, -telling))
-    return np.sort(order[: min(n_most, max(int((telling > 0.0).sum()), _LEAST_EVIDENCE))])
 
 
 def _late_by(scored: ScoredSessions, events: slice | Int64s, calibration: Calibration) -> Float64s:
@@ -352,8 +373,8 @@ def _evidence_of(
     observed, kinds = np.unique(scored.event_ids[events], return_inverse=True)
     templates = [model.vocabulary.template(event) for event in observed.tolist()]
     template_ids = [
-        template_id(text) if event >= FIRST_TEMPLATE else None
-        for event, text in zip(observed.tolist(), templates, strict=True)
+        model.vocabulary.template_ids[event - FIRST_TEMPLATE] if event >= FIRST_TEMPLATE else None
+        for event in observed.tolist()
     ]
     columns = ("source", "line", "byte_offset", "severity", "text", pl.col("timestamp").dt.to_string(_ISO))
     of_each = zip(

@@ -227,7 +227,8 @@ def class_name(pattern: Pattern, templates: Sequence[str], title: str = "") -> s
 def _shorten(template: str) -> str:
     if template == END_TEXT:
         return "end of the session"
-    begun = re.sub(r"^[^A-Za-z]*<\*>[^A-Za-z]*(?=[A-Za-z])", "", template)  # an id before all else says nothing
+    # Ids before all else say nothing, and neither does what stands in brackets there.
+    begun = re.sub(r"^(?:\[[^\]]{0,80}\]\s*)+(?=\w)|^[^A-Za-z]*<\*>[^A-Za-z]*(?=[A-Za-z])", "", template)
     text = re.sub(r"(?:<\*>[\s,:;]*)+", "... ", begun).strip()
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -117,14 +117,18 @@ class Cause:
         rule: Name of the rule.
         title: What happened.
         matched: The text that the rule recognised; "" if no line is to be shown.
-        line: Where that stands, of the source of that record, from 1.
+        source: Where that record was read.
+        line: Of the source, from 1.
+        position: Place of the record in its session, from 0.
         likely: What mostly leads to it, most likely first.
     """
 
     rule: str
     title: str
     matched: str
+    source: str
     line: int
+    position: int
     likely: tuple[str, ...]
 
 

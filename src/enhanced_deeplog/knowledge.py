@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,7 +61,8 @@ class Statement:
 
     def covers(self, finding: Finding) -> bool:
         """Whether a finding has no template and no pattern that the class lacked when it was marked as expected."""
-        return finding.pattern in self.patterns and set(finding.template_ids) <= set(self.templates)
+        # What is new is never covered: unknown templates, which all are "", may be any line.
+        return finding.pattern in self.patterns and set(finding.template_ids) <= set(self.templates) - {""}
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ class Knowledge:
         said = data.get("said", [])
         if not isinstance(said, list):
             raise ConfigError(f"{where}: expected said to be tables [[said]]; got {said!r:.200}.")
-        return cls(tuple(_statement(entry, f"{where}, statement {i}") for i, entry in enumerate(said, 1)))
+        statements = (_statement(entry, f"{where}, statement {i}") for i, entry in enumerate(said, 1))
+        return cls(tuple(sorted(statements, key=lambda one: one.at)))
 
     def to_toml(self) -> str:
         """As text that people can read, compare and review."""
@@ -126,7 +128,7 @@ class Knowledge:
     def with_statements(self, others: Iterable[Statement]) -> Knowledge:
         """The same and more; what is known already isn't added twice."""
         merged = dict.fromkeys([*self.statements, *others])
-        return Knowledge(tuple(sorted(merged, key=lambda one: (one.at, one.class_key, one.topic))))
+        return Knowledge(tuple(sorted(merged, key=lambda one: one.at)))
 
     def current(self, class_key: str, topic: Topic, *, now: datetime) -> Statement | None:
         """The latest statement about a class that has not expired; None where there is none, or it was taken back."""
@@ -137,11 +139,12 @@ class Knowledge:
 
     def merged_into(self, class_key: str, *, now: datetime) -> str:
         """The key of the class that this one is a part of; its own where it is none."""
-        seen = {class_key}
-        while (merge := self.current(class_key, "merge", now=now)) is not None and merge.value not in seen:
-            class_key = merge.value
-            seen.add(class_key)
-        return class_key
+        seen = [class_key]
+        while (merge := self.current(seen[-1], "merge", now=now)) is not None:
+            if merge.value in seen:
+                return min(seen[seen.index(merge.value) :])  # a circle, made by hand: one class of all of them
+            seen.append(merge.value)
+        return seen[-1]
 
     def apply(
         self, findings: Sequence[Finding], classes: Sequence[AnomalyClass], *, now: datetime | None = None
@@ -153,15 +156,19 @@ class Knowledge:
             classes: Of the model.
             now: The time; None: of the clock.
         """
-        if not self.statements:
-            return list(findings)
-        now = now or datetime.now(UTC)
+        return list(map(self.viewer(classes, now=now), findings))
+
+    def viewer(self, classes: Sequence[AnomalyClass], *, now: datetime | None = None) -> Callable[[Finding], Finding]:
+        """The same for one finding after the other: what is said about each class is looked up once."""
+        at = now or datetime.now(UTC)
         by_key = {one.key: one for one in classes}
-        views = {key: self._view(key, by_key, now) for key in by_key}
-        return [
-            views[finding.class_key].of(finding) if finding.is_anomaly and finding.class_key in views else finding
-            for finding in findings
-        ]
+        views = {key: self._view(key, by_key, at) for key in by_key} if self.statements else {}
+
+        def seen(finding: Finding) -> Finding:
+            view = views.get(finding.class_key) if finding.is_anomaly else None
+            return finding if view is None else view.of(finding)
+
+        return seen
 
     def described(self, one: AnomalyClass, *, now: datetime | None = None) -> AnomalyClass:
         """A class by the name and the severity that people have given it."""
@@ -215,7 +222,7 @@ class _View:
 
 def _as_toml(value: str | datetime | tuple[str, ...] | None) -> str:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
     if isinstance(value, tuple):
         return f"[{', '.join(map(_as_toml, value))}]"
     text = json.dumps(value, ensure_ascii=False)  # a JSON text is a TOML text, but for what is no character to see

@@ -321,6 +321,9 @@ def _feature_space(model: EnhancedDeepLog, statistics: Arrays) -> FeatureSpace:
 
 
 def _usual_sequences(statistics: Arrays, n_events: int) -> UsualSequences:
+    if "usual_sequences" not in statistics:  # a bundle of an earlier version
+        none = np.zeros(0, dtype=np.int64)
+        return UsualSequences(none, np.zeros(1, dtype=np.int64), none)
     event_ids = _array(statistics, "usual_sequences", (None,), np.int64)
     _expect(bool(((event_ids > PADDING) & (event_ids < n_events)).all()), "usual_sequences", "event ids", event_ids)
     n_alike = _array(statistics, "usual_sequences.n_alike", (None,), np.int64)

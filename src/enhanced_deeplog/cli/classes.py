@@ -75,9 +75,9 @@ def merge(
     why: Why = "",
 ) -> None:
     """Show the findings of one kind as those of another."""
-    _, classes, _ = _open(bundle, knowledge)
+    known, classes, _ = _open(bundle, knowledge)
     target = _class_of(into, classes).key if into else ""
-    if target == _class_of(which, classes).key:
+    if target and known.merged_into(target, now=datetime.now(UTC)) == _class_of(which, classes).key:
         raise UsageError(f"classes merge {which} {into}: expected two classes; these are one.")
     _say(bundle, knowledge, which, "merge", target, by=by, why=why)
 
@@ -99,6 +99,8 @@ def expect(
     counted.
     """
     end = datetime.now(UTC) + timedelta(days=days) if until is None else _date(until)
+    if end <= datetime.now(UTC):
+        raise UsageError(f"--until {until}: expected a date to come; --undo takes back what was said.")
     _say(bundle, knowledge, which, "expect", "" if undo else "yes", by=by, why=why, until=None if undo else end)
 
 
@@ -221,13 +223,16 @@ def _say(
 
     known, classes, path = _open(bundle, knowledge)
     one = _class_of(which, classes)
-    for text in (value, why, by or ""):
+    by = by or _user()
+    for text in (value, why, by):
         if not text.isprintable():  # halves of characters are not, either
             raise UsageError(f"classes {topic}: expected text of one line; got {text!r:.200}.")
     seen: dict[str, Any] = {"templates": one.template_ids, "patterns": one.patterns} if topic == "expect" else {}
     now = datetime.now(UTC).replace(microsecond=0)
+    if known.statements:  # what is said last holds, even within one second
+        now = max(now, known.statements[-1].at + timedelta(seconds=1))
     end = None if until is None else until.replace(microsecond=0)
-    statement = Statement(one.key, topic, value, by or _user(), now, why, end, **seen)
+    statement = Statement(one.key, topic, value, by, now, why, end, **seen)
     _write(known.with_statements([statement]), path)
     message(f"{path}: {_in_words(statement, one)}")
 
@@ -259,4 +264,7 @@ def _date(text: str) -> datetime:
         date = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f"--until {text}: expected a date such as 2027-01-31.") from None
-    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+    try:
+        return date.astimezone(UTC) if date.tzinfo is not None else date.replace(tzinfo=UTC)
+    except OverflowError:
+        raise UsageError(f"--until {text}: expected a date that there is in UTC, too.") from None

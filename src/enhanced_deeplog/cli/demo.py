@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json as json_format
 import time
 from collections import Counter
@@ -49,8 +50,9 @@ def demo(
     began = time.monotonic()
     check_training_packages()
     check_directory(output_dir)
-    page = output_dir / "report.html"
-    check_page(page)
+    page = output_dir / "report.html" if importlib.util.find_spec("plotly") is not None else None
+    if page is not None:
+        check_page(page)
     courses = KeptCourses()
     config = settings.read()
     with progress() as report:
@@ -68,8 +70,11 @@ def demo(
     findings = [verdict for verdict in verdicts if verdict.is_anomaly]
     write_findings(findings, output_dir / "findings.jsonl")
     truth = {key: simulation.faults.get(key, "") for key in simulation.session_keys}
-    reported = Known().reported(model, verdicts, courses, Reading())
-    write_page(replace(reported, truth=truth, source="service.log"), page)
+    reported = Known(classes=model.classes).reported(model, verdicts, courses, Reading(), ["service.log"])
+    if page is not None:
+        write_page(replace(reported, truth=truth), page)
+    else:
+        message("No report.html: plotly can't be found. Install it: pip install 'enhanced-deeplog[report]'.")
     found = _by_session(verdicts)
     summary = {
         **_agreement(simulation, found),
@@ -83,7 +88,8 @@ def demo(
         write_lines([json_format.dumps(summary)])
         return
     write_screen(*_screen(simulation, found, findings, model.classes, summary))
-    message(f"Left in {output_dir}: report.html, service.log, truth.json, findings.jsonl, summary.json.")
+    left = ["report.html"] * (page is not None) + ["service.log", "truth.json", "findings.jsonl", "summary.json"]
+    message(f"Left in {output_dir}: {', '.join(left)}.")
 
 
 def _simulate(n_records: int, seed: int, directory: Path) -> Simulation:

@@ -148,7 +148,7 @@ def analyze(
             message(f"Bundle {model.bundle_id} saved to {bundle}.")
         from enhanced_deeplog.courses import KeptCourses
 
-        courses = KeptCourses()
+        courses = KeptCourses() if report is not None else None
         findings = judge(model, mixed, courses=courses)
     except KeyboardInterrupt:
         if first is not None:
@@ -156,8 +156,8 @@ def analyze(
             with contextlib.suppress(typer.Exit):  # that it was interrupted is said, whatever was found
                 say(*first)
         raise
-    if report is not None:
-        write_page(Known().reported(model, findings, courses, reading), report)
+    if report is not None and courses is not None:
+        write_page(Known(classes=model.classes).reported(model, findings, courses, reading, files), report)
     _tell_of_differences(reading.differences_to_show(model), to_screen=output is None and not json)
     say(findings, model.classes)
 

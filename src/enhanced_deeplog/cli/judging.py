@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +20,7 @@ from enhanced_deeplog.cli.terminal import (
     write_lines,
     write_screen,
 )
+from enhanced_deeplog.errors import UsageError
 
 if TYPE_CHECKING:
     from enhanced_deeplog.courses import KeptCourses
@@ -68,12 +69,13 @@ def classify(
     records = reading.records(files)
     to_lines = output is not None and output.suffix == ".jsonl" and not json and report is None
     lines_path = output if to_lines else None
-    courses = KeptCourses() if report is not None else None
     changes: list[TemplateChange] = []
     with progress() as tell:
         tell("loading the bundle", None)
         model = load_bundle(bundle, expect=expect_bundle)
         model.cause_rules = rules
+        known.open(model.classes)
+        courses = KeptCourses(as_shown=known.view) if report is not None else None
         tell("reading and judging", None)
         judged: dict[str, Any] = {
             "every_session": every_session,
@@ -87,12 +89,12 @@ def classify(
             from enhanced_deeplog.output import write_findings_by_place
 
             parts = (
-                [(place, reading.to_show(said)) for place, one in part for said in known.of([one], model.classes)]
+                [(place, reading.to_show(said)) for place, one in part for said in known.of([one])]
                 for part in model.classify_parts(records, **judged)
             )
             n_written, n_abnormal = write_findings_by_place(parts, lines_path)
         else:
-            judged_findings = known.of(model.classify(records, **judged), model.classes)
+            judged_findings = known.of(model.classify(records, **judged))
             findings = [reading.to_show(finding) for finding in judged_findings]
     tell_of_misread(records)
     tell_of_changes(changes)
@@ -102,7 +104,7 @@ def classify(
         _fail_if(fail_on and n_abnormal > 0)
     else:
         if report is not None and courses is not None:
-            write_page(known.reported(model, findings, courses, reading), report)
+            write_page(known.reported(model, findings, courses, reading, files), report)
         hand_over(findings, model.classes, output=output, every_session=every_session, json=json, fail_on=fail_on)
 
 
@@ -119,40 +121,59 @@ class Known:
     knowledge: Knowledge = field(default_factory=_nothing_said)
     show_expected: bool = False
     n_hidden: int = 0
+    classes: Sequence[AnomalyClass] = ()
+    _seen: Callable[[Finding], Finding] = lambda finding: finding
 
     @classmethod
     def read(cls, bundle: Path, path: Path | None, *, show_expected: bool = False) -> Known:
+        """What lies beside the bundle, or in the file that was named.
+
+        Raises:
+            UsageError: If a file was named, and there is none.
+        """
         from enhanced_deeplog.knowledge import Knowledge, knowledge_path
 
+        if path is not None and not path.is_file():
+            raise UsageError(f"--knowledge {path}: expected a file that 'classes' commands wrote; there is none.")
         return cls(Knowledge.read(path or knowledge_path(bundle)), show_expected)
 
-    def of(self, findings: Sequence[Finding], classes: Sequence[AnomalyClass]) -> list[Finding]:
-        """Findings as people want to see them, without those that are to be expected."""
-        said = self.knowledge.apply(findings, classes)
-        shown = [one for one in said if self.show_expected or not one.expected]
-        self.n_hidden += len(said) - len(shown)
-        return shown
+    def open(self, classes: Sequence[AnomalyClass]) -> None:
+        """Look up what is said about these classes."""
+        self.classes = [self.knowledge.described(one) for one in classes]
+        self._seen = self.knowledge.viewer(classes)
+
+    def view(self, finding: Finding) -> Finding | None:
+        """A finding as people want to see it; None where they expect it."""
+        seen = self._seen(finding)
+        return seen if self.show_expected or not seen.expected else None
+
+    def of(self, findings: Iterable[Finding]) -> list[Finding]:
+        """Findings as people want to see them, without those that are to be expected, which are counted."""
+        seen = list(map(self.view, findings))
+        self.n_hidden += seen.count(None)
+        return [finding for finding in seen if finding is not None]
 
     def reported(
-        self, model: EnhancedDeepLog, findings: Sequence[Finding], courses: KeptCourses, reading: Reading
+        self,
+        model: EnhancedDeepLog,
+        findings: Sequence[Finding],
+        courses: KeptCourses,
+        reading: Reading,
+        files: Sequence[str],
     ) -> Reported:
         """What a report on these findings is made of."""
         from enhanced_deeplog.report.findings_report import Reported
 
-        by_id = {finding.id: finding for finding in findings}
         return Reported(
             findings,
-            [self.knowledge.described(one) for one in model.classes],
-            courses=[
-                reading.course_to_show(replace(course, finding=by_id[course.finding.id]))
-                for course in courses.courses()
-                if course.finding.id in by_id  # what is expected is not
-            ],
+            self.classes,
+            courses=[reading.course_to_show(course) for course in courses.courses()],
             summary=model.summary,
             rules=model.cause_rules,
             n_sessions=courses.n_sessions,
             n_hidden=self.n_hidden,
             differences=reading.differences_to_show(model),
+            source=Path(files[0]).name if len(files) == 1 else f"{len(files):,} logs",
         )
 
     def tell(self) -> None:
@@ -228,7 +249,8 @@ def explain(
         model.cause_rules = rules
         report("reading and judging", None)
         explained = model.explain(records, session, source_name=reading.logical_source, on_changes=changes.extend)
-        findings = known.of([course.finding for course in explained], model.classes)
+        known.open(model.classes)
+        findings = known.of([course.finding for course in explained])
         courses = [replace(course, finding=finding) for course, finding in zip(explained, findings, strict=True)]
     tell_of_misread(records)
     tell_of_changes(changes)

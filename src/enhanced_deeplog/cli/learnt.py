@@ -181,7 +181,7 @@ def said_screen(statements: Sequence[Statement]) -> Iterator[RenderableType]:
         return
     made = table("time", "by", "class", "said", "until", "why")
     for one in statements:
-        value = {"": "taken back", "yes": ""}.get(one.value, one.value)
+        value = "" if one.topic == "expect" and one.value else one.value or "taken back"
         said = shown(f"{one.topic} {value}".strip())
         until = f"{one.until:%Y-%m-%d}" if one.until is not None else ""
         made.add_row(f"{one.at:%Y-%m-%d %H:%M}", shown(one.by), shown(one.class_key), said, until, shown(one.why))

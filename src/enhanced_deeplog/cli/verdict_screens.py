@@ -11,8 +11,7 @@ from rich.text import Text
 from enhanced_deeplog.cli.tables import Entry, entry_list, rarity, severity_text, share, table
 from enhanced_deeplog.cli.terminal import shown
 from enhanced_deeplog.courses import Course
-from enhanced_deeplog.events import END_TEXT
-from enhanced_deeplog.explanation import aligned, pause_in_words
+from enhanced_deeplog.explanation import pause_in_words
 from enhanced_deeplog.findings import SEVERITIES, UNKNOWN_CLASS, AnomalyClass, Evidence, Finding
 
 __all__ = ["explanation_screen", "findings_screen"]
@@ -38,9 +37,10 @@ def findings_screen(
         yield Text(f"No abnormal sessions{of}.", "bold green")
         return
     kinds = _by_kind(abnormal)
+    known = {kind.id: kind for kind in classes}
     telling = {kind.id: [template for template, _ in kind.templates] for kind in classes}
     yield Text(f"{_count(len(abnormal), 'abnormal session')}{of}, {_kinds_in_words(kinds)}.", "bold")
-    yield from _kind_list(kinds, telling)
+    yield from _kind_list(kinds, telling, known)
     yield Text("The most severe", "bold")
     yield from _most_severe(abnormal, telling)
 
@@ -76,7 +76,9 @@ def _worst(findings: Sequence[Finding]) -> int:
     return max(SEVERITIES.index(finding.severity or "info") for finding in findings)
 
 
-def _kind_list(kinds: Sequence[Sequence[Finding]], telling: Telling) -> Iterator[RenderableType]:
+def _kind_list(
+    kinds: Sequence[Sequence[Finding]], telling: Telling, known: Mapping[int, AnomalyClass]
+) -> Iterator[RenderableType]:
     n_abnormal = sum(map(len, kinds))
     entries = []
     for kind in kinds:
@@ -93,10 +95,15 @@ def _kind_list(kinds: Sequence[Sequence[Finding]], telling: Telling) -> Iterator
         lines = [_place(one, telling, "e.g. ") for one in surest[:_N_EXAMPLES]]
         seen, owner = _seen(kind), f"Owner: {example.owner}." if example.owner else ""
         about = [shown(text, limit=600) for text in (seen, owner) if text]
-        advice = shown(f"What to do: {example.advice}", limit=1000)
+        advice = shown(f"What to do: {_advice(example, known.get(example.anomaly_class))}", limit=1000)
         headline = shown(example.class_name, "bold", limit=200)
         entries.append(Entry(cells, headline, (*about, *lines, advice)))
     return entry_list((">class", ">sessions", ">share", "severity", ">confidence"), "kind", entries)
+
+
+def _advice(example: Finding, kind: AnomalyClass | None) -> str:
+    """That of the kind, where a rule knows it and nobody has named a runbook; else that of its surest finding."""
+    return kind.advice if kind is not None and kind.cause and not example.runbook else example.advice
 
 
 def _seen(kind: Sequence[Finding]) -> str:
@@ -155,7 +162,7 @@ def _explanation(course: Course, part: str) -> Iterator[RenderableType]:
     if finding.evidence:
         yield Text("\nIts most telling records" if not finding.is_anomaly else "\nEvidence", "bold")
         yield _evidence_table(finding.evidence)
-    if course.usual and finding.is_anomaly:
+    if course.has_usual and finding.is_anomaly:
         yield Text("How it went (+), and how the normal session that is most like it went instead (-)", "bold")
         yield course_table(course)
     if finding.advice:
@@ -166,13 +173,11 @@ def _explanation(course: Course, part: str) -> Iterator[RenderableType]:
 def course_table(course: Course) -> Table:
     """The steps of a session beside those of the normal one that is most like it."""
     made = table("", ">line", "template")
-    ends = [END_TEXT] if course.finding.complete else []
-    here = [*(line.template for line in course.lines), *ends]
-    numbers = iter([f"{line.line:,}" for line in course.lines] + [""] * len(ends))
-    marks = {"only here": ("+", "red"), "only there": ("-", "dim"), "": ("", "")}
-    for where, template in aligned(here, course.usual if ends else course.usual[:-1]):  # an open one may still end
-        mark, style = marks[where]
-        made.add_row(mark, "" if where == "only there" else next(numbers), shown(template, style, limit=200))
+    marks = {"only here": ("+", "red"), "only there": ("-", "dim"), "left out": ("", "dim"), "": ("", "")}
+    for step in course.steps:
+        mark, style = marks[step.where]
+        text = f"... {step.template}" if step.where == "left out" else step.template
+        made.add_row(mark, "" if step.line is None else f"{step.line:,}", shown(text, style, limit=200))
     return made
 
 
@@ -183,7 +188,7 @@ def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
         yield "severity", f"{finding.severity}, pattern {finding.pattern}"
         if finding.cause is not None:
             matched = f' ("{finding.cause.matched}")' if finding.cause.matched else ""
-            yield "what happened", f"{finding.cause.title}: line {finding.cause.line:,}{matched}"
+            yield "what happened", f"{finding.cause.title}: {finding.cause.source}:{finding.cause.line}{matched}"
             for i, cause in enumerate(finding.cause.likely):
                 yield "" if i else "likely causes", cause
         if finding.owner:

@@ -1,4 +1,4 @@
-"""What one mark as "expected" does: new normal behaviour is no longer found, and nothing abnormal is hidden."""
+"""What one mark as "expected" does: how many false alarms it ends, and how much that is abnormal it hides."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def measure_expected(split: Split, config: Config, progress: Progress) -> list[R
     """Detection before and after a person marks one class.
 
     Detection learns from the normal sessions alone. Kinds are found in the judged ones, without labels: a class can
-    only be marked once it has been found. The person knows the truth and marks the class with the most normal sessions, if
-    most of its sessions are normal.
+    only be marked once it has been found. The person knows the truth and marks the class with the most normal sessions,
+    if most of its sessions are normal.
     """
     model = EnhancedDeepLog(config, progress=progress).fit(split.judged, normal=split.normal)
     findings = model.classify(split.judged)

@@ -181,7 +181,7 @@ class Sessions:
         places = np.arange(starts[-1]) - np.repeat(starts[:-1] - self.starts[rows], lengths)
         return replace(
             self,
-            table=self.table[rows],
+            table=self.table[rows].with_columns(context=0),
             event_ids=self.event_ids[places],
             starts=starts,
             context_starts=starts[:-1],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import urlsplit
 
@@ -81,8 +82,8 @@ def most_telling(finding: Finding) -> Evidence | None:
     """The line of a finding that a rule speaks of, else the one that surprised most."""
     if not finding.evidence:
         return None
-    at = finding.cause.line if finding.cause is not None else None
-    return max(finding.evidence, key=lambda line: (line.line == at, line.surprise))
+    at = finding.cause.position if finding.cause is not None else None
+    return max(finding.evidence, key=lambda line: (line.position == at, line.surprise))
 
 
 def _line_of(finding: Finding) -> str:
@@ -96,7 +97,7 @@ def _line_of(finding: Finding) -> str:
 
 def _matched(findings: Sequence[Finding], rule: str) -> str:
     found = next((f.cause for f in findings if f.cause is not None and f.cause.rule == rule and f.cause.matched), None)
-    return f" (“{as_html(found.matched)}”, line {found.line:,})" if found is not None else ""
+    return f" (“{as_html(found.matched)}”, {as_html(found.source)}:{found.line})" if found is not None else ""
 
 
 def _telling(one: AnomalyClass | None) -> str:
@@ -125,41 +126,29 @@ def _usual_course(one: AnomalyClass | None) -> str:
 def course_html(course: Course) -> str:
     """A session line by line: what surprised is marked, what was expected stands below it, the normal one beside it."""
     finding = course.finding
-    evidence = {line.position: line for line in finding.evidence}
-    lines = iter(course.lines)
-    ends = [END_TEXT] if finding.complete else []
-    here = [*(line.template for line in course.lines), *ends]
-    rows = []
-    for where, template in aligned(here, course.usual if ends else course.usual[:-1]):  # an open one may still end
-        line = None if where == "only there" or template == END_TEXT else next(lines)
-        position = None if line is None else line.position
-        told = evidence.get(position) if position is not None else _of_end(finding) if template == END_TEXT else None
-        if where == "only there":
-            told = None
-        rows.append(
-            _course_row(
-                where,
-                template,
-                "" if line is None else f"{line.line:,}",
-                "" if line is None else line.text or line.template,
-                told,
-            )
+    told = {line.position: line for line in finding.evidence}
+    rows = [
+        _course_row(
+            step.where,
+            step.template,
+            "" if step.line is None else f"{step.line:,}",
+            step.text,
+            told.get(step.position) if step.position is not None else None,
         )
-    left_out = f'<p class="note">{course.n_left_out:,} more records are not shown.</p>' if course.n_left_out else ""
+        for step in course.steps
+    ]
     title = f"{finding.session_key or 'session'}: {finding.class_name}, {finding.severity}"
     return (
         f"<details><summary>{as_html(title, 200)}</summary>{_facts(session_facts(finding))}"
         '<table class="course"><tr><td class="line">line</td><td>this session</td>'
         '<td class="usual">the normal one most like it</td></tr>'
-        f"{''.join(rows)}</table>{left_out}</details>"
+        f"{''.join(rows)}</table></details>"
     )
 
 
-def _of_end(finding: Finding) -> Evidence | None:
-    return next((line for line in finding.evidence if line.template == END_TEXT), None)
-
-
 def _course_row(where: str, template: str, number: str, text: str, told: Evidence | None = None) -> str:
+    if where == "left out":
+        return f'<tr><td></td><td class="why">... {as_html(template)}</td><td></td></tr>'
     shown = as_html(text or template, _LIMIT)
     usual = as_html(template, _LIMIT)
     if where == "only there":
@@ -181,7 +170,10 @@ def session_facts(finding: Finding) -> Iterator[tuple[str, str]]:
     """What is said about one session."""
     yield "kind", as_html(f"{finding.class_name}, confidence {finding.confidence:.0%}", 300)
     if finding.cause is not None:
-        yield "what happened", f"<b>{as_html(finding.cause.title)}</b> (line {finding.cause.line:,})"
+        yield (
+            "what happened",
+            f"<b>{as_html(finding.cause.title)}</b> ({as_html(finding.cause.source)}:{finding.cause.line})",
+        )
         yield "likely causes", _list(finding.cause.likely)
     yield "what to do", as_html(finding.advice, 1000)
     reasons = sorted(finding.reasons.items(), key=lambda reason: -reason[1])
@@ -211,7 +203,7 @@ def _link(address: str) -> str:
     except ValueError:
         good = False
     shown = as_html(address, 300)
-    return f'<a href="{shown}" rel="noopener noreferrer">{shown}</a>' if good else shown
+    return f'<a href="{html.escape(address)}" rel="noopener noreferrer">{shown}</a>' if good else shown
 
 
 def _short(timestamp: str) -> str:

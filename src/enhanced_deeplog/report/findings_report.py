@@ -97,9 +97,11 @@ def _order(one: int, findings: Sequence[Finding]) -> tuple[bool, int, int, int]:
 def _summary(reported: Reported, kinds: Sequence[Sequence[Finding]]) -> str:
     """Three sentences: how much, the worst, what to do first."""
     n_abnormal = sum(map(len, kinds))
+    hidden = f" {reported.n_hidden:,} more are hidden, for somebody expects them." if reported.n_hidden else ""
     of = f" of {reported.n_sessions:,}" if reported.n_sessions is not None else ""
     if not n_abnormal:
-        return paragraph(f"No session{of} is abnormal.", of_class="summary")
+        other = "other " if reported.n_hidden else ""
+        return paragraph(f"No {other}session{of} is abnormal.{hidden}", of_class="summary")
     n_known = sum(kind[0].anomaly_class != UNKNOWN_CLASS for kind in kinds)
     n_unknown = sum(len(kind) for kind in kinds if kind[0].anomaly_class == UNKNOWN_CLASS)
     what = [f"of {n_known} kind{'s' * (n_known != 1)}"] * bool(n_known) + [f"{n_unknown:,} like none"] * bool(n_unknown)
@@ -109,7 +111,6 @@ def _summary(reported: Reported, kinds: Sequence[Sequence[Finding]]) -> str:
     line = most_telling(example)
     at = f" (line {line.line:,} of {line.source})" if line is not None else ""
     called = example.cause.title if example.cause is not None else example.class_name
-    hidden = f" {reported.n_hidden:,} more are hidden, for somebody expects them." if reported.n_hidden else ""
     return (
         paragraph(f"{n_abnormal:,}{of} {is_are} abnormal, {', '.join(what)}.{hidden}", of_class="summary")
         + paragraph(
