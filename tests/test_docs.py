@@ -347,7 +347,7 @@ def test_the_files_that_pages_show_can_be_read(tmp_path: Path) -> None:
                 rules = CauseRules.read(rules_file)
                 rule = rules.rules[0]
                 lines = [*rule.matches, *rule.near_misses]
-                said = [match is not None and match.rule == rule for match in rules.look_at(lines, lines)]
+                said = [match is not None and match.rule == rule for match in rules.look_at(lines)]
                 assert said == [True] * len(rule.matches) + [False] * len(rule.near_misses)
             elif name == "knowledge.md":
                 assert Knowledge.from_toml(text, name).statements
