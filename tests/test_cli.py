@@ -410,7 +410,7 @@ def test_classify_shows_kinds_first_then_the_most_severe(log: Path, bundle: Path
     assert (result.exit_code, result.stderr) == (0, "")
     kinds, oddest = result.stdout.split("The most severe")
     assert re.match(r"2\d abnormal sessions, of 2 kinds", kinds)
-    assert re.search(r"\d  [\d.]+ %  high +>?[\d.]+ %  A query took too long and was stopped", kinds)
+    assert re.search(r"\d +[\d.]+ %  high +>?[\d.]+ %  A query took too long and was stopped", kinds)
     assert re.search(r"2024-03-01 08:08:\d\d to 2024-03-01 08:08:\d\d UTC", kinds)
     assert "What to do: Run EXPLAIN" in kinds
     assert kinds.count("e.g. ") == 4

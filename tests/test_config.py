@@ -231,7 +231,7 @@ def test_a_single_setting_is_given_as_text(key: str, text: str, value: object) -
         (
             "templates",
             "Unknown setting 'templates'. Valid here: templates.extra_masks, templates.masks_off, "
-            "templates.min_values, templates.similarity.",
+            "templates.min_values, templates.most_per_service, templates.similarity.",
         ),
     ],
 )

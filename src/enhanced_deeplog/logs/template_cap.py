@@ -54,8 +54,11 @@ def most_frequent(
         n_kept=pl.col("kept").sum(),
         share_kept=pl.col("n").filter("kept").sum() / pl.col("n").sum(),
     )
-    kept = frozenset(ranked.filter("kept")["template"])
-    return kept, tuple(ServiceTemplates(**row) for row in services.iter_rows(named=True))
+    kept = set(ranked.filter("kept")["template"])
+    # Of a long log, sessions are drawn, and templates may be in none of these: they have what room is left.
+    others = sorted(set(template_of.values()) - set(ranked["template"]))
+    kept.update(others[: max(most - len(kept), 0)])
+    return frozenset(kept), tuple(ServiceTemplates(**row) for row in services.iter_rows(named=True))
 
 
 def _counts(corpus: Corpus, template_of: Mapping[str, str]) -> pl.DataFrame:
