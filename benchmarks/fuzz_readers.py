@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 SEEDS = ROOT / "tests" / "seeds"
 sys.path.insert(0, str(ROOT / "tests"))  # where reader_check stands, beside the test that reads the seeds
 
-_TOO_LONG_S = 10  # for a few hundred bytes
+_TOO_LONG_S = 60  # for two thousand bytes at most, beside other work
 
 
 def main() -> None:
@@ -104,6 +104,7 @@ def by_atheris(seconds: float) -> None:
     with atheris.instrument_imports(include=["enhanced_deeplog.logs", "json"]):
         from reader_check import examples  # imports the readers
 
+    SEEDS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         corpus, path = Path(folder) / "corpus", Path(folder) / "fuzz.log"
         corpus.mkdir()
@@ -117,7 +118,7 @@ def by_atheris(seconds: float) -> None:
                 "-max_len=2000",
                 "-print_final_stats=1",
                 f"-timeout={_TOO_LONG_S}",
-                f"-artifact_prefix={folder}/",
+                f"-artifact_prefix={SEEDS}/",
                 f"-seed={random.SystemRandom().randrange(2**31)}",
             ],
             lambda raw: keep_what_fails(raw, path),
@@ -132,6 +133,7 @@ def keep_what_fails(raw: bytes, path: Path) -> None:
     try:
         check_reader(raw, path)
     except BaseException:
+        SEEDS.mkdir(exist_ok=True)
         (SEEDS / f"{hashlib.sha256(raw).hexdigest()[:12]}.log").write_bytes(raw)
         raise
 
