@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from enhanced_deeplog.causes import CauseRule, CauseRules
+from enhanced_deeplog.causes import CauseRule, CauseRules, _matching
 from enhanced_deeplog.errors import ConfigError
 from enhanced_deeplog.logs.records import read_records
+from enhanced_deeplog.needed_words import needed_words
 from enhanced_deeplog.rust_regex import matches_nothing, regex_error
 
 SHIPPED = CauseRules.shipped()
@@ -56,6 +58,21 @@ def test_what_is_said_of_a_line_depends_on_no_other_line() -> None:
     assert alone == [among]
     assert among is not None
     assert (among.rule.name, among.text) == ("disk_full", "no space left on device")
+
+
+def test_looking_for_words_first_changes_nothing() -> None:
+    lines = [line for rule in SHIPPED.rules for line in (*rule.matches, *rule.near_misses)]
+    lines += [line.upper() for line in lines]
+    found: dict[str, str] = {}
+    for rule in SHIPPED.rules:
+        for line in _matching(rule, pl.Series(lines).unique()):
+            found.setdefault(line, rule.name)
+    naive = [found.get(line) for line in lines]
+    assert rules_of(*lines) == naive
+
+
+def test_nearly_every_rule_needs_some_word() -> None:
+    assert sum(needed_words(rule.pattern) is None for rule in SHIPPED.rules) <= 5
 
 
 @pytest.mark.parametrize(
