@@ -69,6 +69,7 @@ def test_looking_for_words_first_changes_nothing() -> None:
             found.setdefault(line, rule.name)
     naive = [found.get(line) for line in lines]
     assert rules_of(*lines) == naive
+    assert [name for i in range(0, len(lines), 50) for name in rules_of(*lines[i : i + 50])] == naive
 
 
 def test_nearly_every_rule_needs_some_word() -> None:

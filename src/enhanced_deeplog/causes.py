@@ -30,6 +30,7 @@ _NOTHING_WRONG = r"""(?ix)
   | \bretrying\ is\ disabled\b
   | \b(policy|setting)\ =\ \S
 """
+_FEW = 100  # lines of a micro-batch
 _MAX_MATCHED = 200  # characters of a line that are shown as what matched
 
 
@@ -137,12 +138,17 @@ class CauseRules:
         """By rule, the distinct lines that have a word without which it can't match."""
         distinct = list(dict.fromkeys(lines))
         of_rule: dict[int, list[str]] = dict.fromkeys(self._always, distinct)
-        lower = pl.Series(distinct, dtype=pl.String).str.to_lowercase()
-        words_of = lower.str.extract_many(list(self._by_word), overlapping=True)
-        for line, words in zip(distinct, words_of.to_list(), strict=True):
+        for line, words in zip(distinct, self._words_of(distinct), strict=True):
             for place in {place for word in words for place in self._by_word[word]}:
                 of_rule.setdefault(place, []).append(line)
         return of_rule
+
+    def _words_of(self, lines: Sequence[str]) -> list[list[str]]:
+        """The words of rules that each line has; of few lines, by a look for each: Polars builds an automaton first."""
+        if len(lines) <= _FEW:
+            return [[word for word in self._by_word if word in lower] for lower in map(str.lower, lines)]
+        lower = pl.Series(lines, dtype=pl.String).str.to_lowercase()
+        return lower.str.extract_many(list(self._by_word), overlapping=True).to_list()
 
 
 def _matching(rule: CauseRule, lines: pl.Series) -> dict[str, RuleMatch]:

@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["needed_words"]
 
-_LEAST_LETTERS = 3  # shorter ones are in nearly every line
+_LEAST_LETTERS = 2  # a single one is in nearly every line
 
 
 def needed_words(pattern: str) -> frozenset[str] | None:
