@@ -22,14 +22,6 @@ __all__ = ["CauseRule", "CauseRules", "RuleMatch"]
 _TEXTS = {"name", "title", "pattern", "unless", "severity", "advice"}
 _LISTS = {"causes", "matches", "near_misses"}
 _NEEDED = {"name", "title", "pattern", "causes", "advice"}
-# A count of nought and a setting say that nothing has happened, whatever it is that didn't.
-_NOTHING_WRONG = r"""(?ix)
-    \b(errors|failures|faults|attempts|dumped|count|tests|timeouts?|retries) \ ?(=|:|\ is\b)\ ?(0|none)\b
-  | \bpanic:\ none\b
-  | :\ 0\ errors\b
-  | \bretrying\ is\ disabled\b
-  | \b(policy|setting)\ =\ \S
-"""
 _FEW = 100  # lines of a micro-batch
 _MAX_MATCHED = 200  # characters of a line that are shown as what matched
 
@@ -155,9 +147,8 @@ def _matching(rule: CauseRule, lines: pl.Series) -> dict[str, RuleMatch]:
     """Those of some distinct lines that a rule matches."""
     texts = lines.str.extract(f"({rule.pattern})")
     fits = texts.is_not_null()
-    for pattern in (_NOTHING_WRONG, rule.unless):
-        if pattern is not None and fits.any():
-            fits &= ~lines.str.contains(pattern)
+    if rule.unless is not None and fits.any():
+        fits &= ~lines.str.contains(rule.unless)
     found = zip(lines.filter(fits), texts.filter(fits), strict=True)
     return {line: RuleMatch(rule, text[:_MAX_MATCHED]) for line, text in found}
 

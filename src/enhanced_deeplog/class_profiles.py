@@ -26,7 +26,6 @@ Int64s = npt.NDArray[np.int64]
 
 _MOST_MEMBERS = 200  # of a class that are looked at
 _SURE = 0.5  # share of the members of which one rule must speak
-_MOST_EVENTS = 100  # shown of a session
 
 
 def describe_classes(model: EnhancedDeepLog, sessions: Sessions | None) -> tuple[AnomalyClass, ...]:
@@ -55,9 +54,6 @@ def _describe(model: EnhancedDeepLog, sessions: Sessions, one: AnomalyClass, rng
         model, model.detection, looked_at, verdicts, every, source_name="", always_evidence=True
     )
     rule = model.cause_rules.named(_rule_of(findings))
-    keys = sessions.table["session_key"].gather(members).to_list()
-    typical = sessions.sequence(int(members[keys.index(one.example_key)]))
-    template = model.vocabulary.template
     return replace(
         one,
         name=class_name(one.pattern, [text for text, _ in one.templates], rule.title if rule is not None else ""),
@@ -65,8 +61,6 @@ def _describe(model: EnhancedDeepLog, sessions: Sessions, one: AnomalyClass, rng
         cause=rule.name if rule is not None else "",
         advice=rule.advice if rule is not None else advice_for(one.pattern),
         recall_when_weak=_recall_when_weak(model, looked_at, findings, rng),
-        typical=tuple(map(template, typical[:_MOST_EVENTS].tolist())),
-        usual=tuple(map(template, model.detection.usual_sequences.nearest(typical)[:_MOST_EVENTS].tolist())),
         template_ids=tuple(sorted({name for finding in findings for name in finding.template_ids})),
         patterns=tuple(sorted({finding.pattern for finding in findings if finding.pattern is not None})),
     )

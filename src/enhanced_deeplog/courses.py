@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count, groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
 from enhanced_deeplog.events import END, END_TEXT
@@ -19,7 +21,6 @@ __all__ = ["Course", "CourseStep", "KeptCourses", "course_of"]
 
 _MOST_STEPS = 150  # shown of one session
 _AROUND = 3  # steps shown before and behind one that is told of, where not all are shown
-
 
 Where = Literal["", "only here", "only there", "left out"]
 
@@ -78,46 +79,40 @@ def course_of(model: EnhancedDeepLog, sessions: Sessions, session: int, finding:
     if not finding.complete:  # it may still end as usual
         usual = usual[usual != END]
     template = model.vocabulary.template
-    rows = aligned(list(map(template, event_ids.tolist())), list(map(template, usual.tolist())))
-    evidence = {line.position for line in finding.evidence}
-    shown = _shown(rows, evidence)
-    records = sessions.records.select("line", "text")
-    steps: list[CourseStep] = []
-    position = n_left_out = 0
-    for i, (where, text) in enumerate(rows):
-        if i in shown:
-            if n_left_out:
-                steps.append(CourseStep("left out", f"{n_left_out:,} steps more"))
-                n_left_out = 0
-            steps.append(CourseStep(where, text))
-            if where != "only there":
-                number, line = records.row(int(sessions.rows[begin + position]))
-                of_end = text == END_TEXT
-                steps[-1] = CourseStep(where, text, position, None if of_end else number, "" if of_end else line)
-        else:
-            n_left_out += 1
-        position += where != "only there"
-    if n_left_out:
-        steps.append(CourseStep("left out", f"{n_left_out:,} steps more"))
-    return Course(finding, tuple(steps), has_usual=len(usual) > 0)
+    both = aligned(list(map(template, event_ids.tolist())), list(map(template, usual.tolist())))
+    positions = count()
+    steps = [CourseStep(where, text, None if where == "only there" else next(positions)) for where, text in both]
+    shown: list[CourseStep] = []
+    for wanted, some in groupby(zip(_wanted(steps, finding), steps, strict=True), key=itemgetter(0)):
+        run = [step for _, step in some]
+        shown += [_with_line(step, sessions, begin) for step in run] if wanted else [_left_out(len(run))]
+    return Course(finding, tuple(shown), has_usual=len(usual) > 0)
 
 
-def _shown(rows: Sequence[tuple[str, str]], evidence: set[int]) -> set[int]:
+def _with_line(step: CourseStep, sessions: Sessions, begin: int) -> CourseStep:
+    """The same step with its record, if it has one: `begin` is where its session begins."""
+    if step.position is None or step.template == END_TEXT:
+        return step
+    record = sessions.records[int(sessions.rows[begin + step.position])]
+    return replace(step, line=record["line"][0], text=record["text"][0])
+
+
+def _left_out(n_steps: int) -> CourseStep:
+    return CourseStep("left out", f"{n_steps:,} steps more")
+
+
+def _wanted(steps: Sequence[CourseStep], finding: Finding) -> list[bool]:
     """Which steps to show: all, or of many those near evidence, and near what differs as far as there is room."""
-    if len(rows) <= _MOST_STEPS:
-        return set(range(len(rows)))
-    position, told, differ = 0, [], []
-    for i, (where, _) in enumerate(rows):
-        if where != "only there" and position in evidence:
-            told.append(i)
-        elif where:
-            differ.append(i)
-        position += where != "only there"
-    shown: set[int] = set()
+    if len(steps) <= _MOST_STEPS:
+        return [True] * len(steps)
+    evidence = {line.position for line in finding.evidence}
+    told = [i for i, step in enumerate(steps) if step.position in evidence]
+    differ = [i for i, step in enumerate(steps) if step.where]
+    wanted: set[int] = set()
     for i in (*told, *differ):
-        if len(shown) < _MOST_STEPS:
-            shown.update(range(max(i - _AROUND, 0), min(i + _AROUND + 1, len(rows))))
-    return shown
+        if len(wanted) < _MOST_STEPS:
+            wanted.update(range(i - _AROUND, i + _AROUND + 1))
+    return [i in wanted for i in range(len(steps))]
 
 
 @dataclass

@@ -29,6 +29,7 @@ Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _N_EXAMPLES = 3  # lines shown of a class
+_MOST_EVENTS = 100  # shown of its typical session
 _LEAST_HELD_OUT = 30  # sessions below which no temperature is fitted
 
 
@@ -192,6 +193,7 @@ def _name_classes(
         templates = tuple((vocabulary.template(event), share) for event, share in telling)
         centre = kinds.features[member].mean(axis=0)
         typical = int(member[np.linalg.norm(kinds.features[member] - centre, axis=1).argmin()])
+        course = sessions.sequence(int(rows[typical]))
         classes.append(
             AnomalyClass(
                 id=c,
@@ -202,10 +204,17 @@ def _name_classes(
                 templates=templates,
                 example_key=str(sessions.table["session_key"][int(rows[typical])]),
                 mean_confidence=0.0,
+                typical=_templates(course, vocabulary),
+                usual=_templates(detection.usual_sequences.nearest(course), vocabulary),
                 examples=_example_lines(sessions, abnormal, int(rows[typical]), typical, detection),
             )
         )
     return tuple(classes)
+
+
+def _templates(event_ids: Int64s, vocabulary: EventVocabulary) -> tuple[str, ...]:
+    """The templates of a session, the first of a long one."""
+    return tuple(map(vocabulary.template, event_ids[:_MOST_EVENTS].tolist()))
 
 
 def _key_of(templates: tuple[tuple[str, float], ...], pattern: Pattern, taken: set[str]) -> str:
@@ -219,6 +228,6 @@ def _example_lines(
 ) -> tuple[str, ...]:
     calibration = detection.calibration
     (excess,) = calibration.known.excess(abnormal.counts[[typical]], abnormal.is_open[[typical]])
-    places = telling_places(abnormal, typical, calibration, excess, n_most=_N_EXAMPLES)
+    places, _ = telling_places(abnormal, typical, calibration, excess, n_most=_N_EXAMPLES)
     shown = dict.fromkeys(sessions.rows[sessions.starts[session] + places].tolist())
     return tuple(str(sessions.records["text"][row]) for row in shown)

@@ -39,6 +39,7 @@ __all__ = ["pattern_of_session", "session_findings", "telling_places"]
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 _MAX_EVIDENCE = 10  # records shown of one finding
 _LEAST_EVIDENCE = 3  # shown even where fewer tell anything
@@ -77,7 +78,9 @@ def session_findings(
     evidence = dict(zip(wanted[shown].tolist(), lines, strict=True))
     abnormal = verdicts.classes[wanted[shown]] != NORMAL
     spoken_of = [
-        tuple(one for one, tells in zip(line, deviation.tells, strict=True) if tells and one.template != END_TEXT)
+        tuple(
+            one for one, tells in zip(line, deviation.tells.tolist(), strict=True) if tells and one.template != END_TEXT
+        )
         if is_anomaly
         else ()
         for line, deviation, is_anomaly in zip(lines, of_shown, abnormal.tolist(), strict=True)
@@ -108,7 +111,7 @@ class _Deviation:
 
     Attributes:
         places: Of its most telling events, int64 (P,).
-        tells: Whether each of them tells anything; a few are shown even where none does.
+        tells: Whether each of them tells anything, bool (P,); a few are shown even where none does.
         pattern: How it deviates; None for a normal session.
         reasons: As in `Finding`.
         class_probabilities: As in `Finding`.
@@ -116,7 +119,7 @@ class _Deviation:
     """
 
     places: Int64s
-    tells: tuple[bool, ...]
+    tells: Bools
     pattern: Pattern | None
     reasons: dict[str, float]
     class_probabilities: dict[str, float]
@@ -132,7 +135,7 @@ def _deviations(model: EnhancedDeepLog, verdicts: Verdicts, wanted: Int64s) -> l
     excess = calibration.known.excess(scored.counts[distinct], scored.is_open[distinct])
     of_distinct = [
         _Deviation(
-            *_places_and_tells(scored, session, calibration, too_many),
+            *telling_places(scored, session, calibration, too_many, n_most=_MAX_EVIDENCE),
             pattern_of_session(scored, session, verdicts.rarities[session], model.detection.drift)
             if verdicts.classes[session] != NORMAL
             else None,
@@ -269,18 +272,10 @@ def pattern_of_session(scored: ScoredSessions, session: int, rarities: Float64s,
     )
 
 
-def _places_and_tells(
-    scored: ScoredSessions, session: int, calibration: Calibration, excess: Float64s
-) -> tuple[Int64s, tuple[bool, ...]]:
-    places = telling_places(scored, session, calibration, excess, n_most=_MAX_EVIDENCE)
-    telling = how_telling(scored, session, calibration, excess)
-    return places, tuple((telling[places] > 0.0).tolist())
-
-
 def telling_places(
     scored: ScoredSessions, session: int, calibration: Calibration, excess: Float64s, *, n_most: int
-) -> Int64s:
-    """Places of the events that tell best why a session is odd, in the order of the session, int64 (at most n_most,).
+) -> tuple[Int64s, Bools]:
+    """Places of the events that tell best why a session is odd, in the order of the session.
 
     What surprised, what was misplaced, what came late, and what there is too much of; a few even where nothing is odd.
 
@@ -290,24 +285,22 @@ def telling_places(
         calibration: What normal sessions are like.
         excess: What this one has too much or too little of, float64 (V,).
         n_most: So many at most.
+
+    Returns:
+        The places, int64 (at most n_most,), and whether each of them tells anything, bool (at most n_most,).
     """
-    telling = how_telling(scored, session, calibration, excess)
-    surprise = scored.surprise[int(scored.starts[session]) : int(scored.starts[session + 1])]
-    order = np.lexsort((-surprise, -telling))
-    return np.sort(order[: min(n_most, max(int((telling > 0.0).sum()), _LEAST_EVIDENCE))])
-
-
-def how_telling(scored: ScoredSessions, session: int, calibration: Calibration, excess: Float64s) -> Float64s:
-    """How much each event of a session tells of why it is odd, 0 for one that tells nothing, nats, float64 (T,)."""
     events = slice(int(scored.starts[session]), int(scored.starts[session + 1]))
     event_ids, surprise, usual = scored.event_ids[events], scored.surprise[events], calibration.usual
     too_many = np.maximum(excess, 0.0) / np.maximum(scored.counts[session], 1.0)  # each of them has its part in it
-    return np.asarray(
+    telling = (
         np.maximum(surprise - usual.drift, 0.0)
         + np.maximum(usual.misplacement(surprise, event_ids) - usual.misplacement_drift, 0.0)
         + too_many[event_ids]
         + _late_by(scored, events, calibration)
     )
+    order = np.lexsort((-surprise, -telling))
+    places = np.sort(order[: min(n_most, max(int((telling > 0.0).sum()), _LEAST_EVIDENCE))])
+    return places, telling[places] > 0.0
 
 
 def _late_by(scored: ScoredSessions, events: slice | Int64s, calibration: Calibration) -> Float64s:

@@ -57,7 +57,7 @@ def most_frequent(
     kept = set(ranked.filter("kept")["template"])
     # Of a long log, sessions are drawn, and templates may be in none of these: they have what room is left.
     others = sorted(set(template_of.values()) - set(ranked["template"]))
-    kept.update(others[: max(most - len(kept), 0)])
+    kept.update(others[: max(most * services.height - len(kept), 0)])
     return frozenset(kept), tuple(ServiceTemplates(**row) for row in services.iter_rows(named=True))
 
 

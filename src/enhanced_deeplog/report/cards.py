@@ -91,8 +91,7 @@ def _line_of(finding: Finding) -> str:
     if line is None:
         return f"{as_html(finding.source)}:{finding.first_line}"
     end = "the session ends after: " if line.template == END_TEXT else ""
-    where = f"{finding.source}:{line.line}" if not line.source else f"{line.source}:{line.line}"
-    return f"<b>{as_html(where)}</b> {as_html(end + (line.text or line.template), _LIMIT)}"
+    return f"<b>{as_html(f'{line.source}:{line.line}')}</b> {as_html(end + (line.text or line.template), _LIMIT)}"
 
 
 def _matched(findings: Sequence[Finding], rule: str) -> str:
