@@ -41,9 +41,8 @@ def demo(
 ) -> None:
     """Run the whole method on a simulated service with faults of known kinds, and compare."""
     from enhanced_deeplog.cli.fitting import check_training_packages
-    from enhanced_deeplog.cli.judging import Known
     from enhanced_deeplog.cli.options import Reading
-    from enhanced_deeplog.cli.reporting import check_page, write_page
+    from enhanced_deeplog.cli.reporting import check_page, reported_on, write_page
     from enhanced_deeplog.courses import KeptCourses
     from enhanced_deeplog.output import check_directory, write_findings
 
@@ -70,7 +69,7 @@ def demo(
     findings = [verdict for verdict in verdicts if verdict.is_anomaly]
     write_findings(findings, output_dir / "findings.jsonl")
     truth = {key: simulation.faults.get(key, "") for key in simulation.session_keys}
-    reported = Known(classes=model.classes).reported(model, verdicts, courses, Reading(), ["service.log"])
+    reported = reported_on(model, verdicts, courses, Reading(), ["service.log"])
     if page is not None:
         write_page(replace(reported, truth=truth), page)
     else:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enhanced_deeplog.cli.judging import All, FailOn, Known, hand_over
+from enhanced_deeplog.cli.judging import All, FailOn, hand_over
 from enhanced_deeplog.cli.options import (
+    CausesFile,
     Files,
     Json,
     Output,
@@ -22,8 +23,9 @@ from enhanced_deeplog.cli.options import (
     Settings,
     Workers,
     check_standard_input,
+    rules_of,
 )
-from enhanced_deeplog.cli.reporting import check_page, write_page
+from enhanced_deeplog.cli.reporting import check_page, reported_on, write_page
 from enhanced_deeplog.cli.terminal import message, progress, tell_of_misread, write_lines, write_screen
 from enhanced_deeplog.errors import EnhancedDeepLogError, UsageError
 
@@ -67,6 +69,7 @@ def fit(
     ] = None,
     normal: Normal = None,
     normal_until: NormalUntil = None,
+    causes: CausesFile = None,
     bundle: Annotated[Path, typer.Option(metavar="DIR", help="Where to save what was learnt.")],
     keep_stages: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also leave the output of each stage here.")
@@ -84,7 +87,7 @@ def fit(
     _check_places(bundle, overwrite=overwrite, keep_stages=keep_stages)
     config, of_mixed, usual = _settled(reading, settings, files, normal, normal_until)
     mixed = of_mixed.records(files) if files else None
-    model = _fit(config, mixed, usual, workers, reading.cause_rules())
+    model = _fit(config, mixed, usual, workers, rules_of(causes))
     _tell_of_misread(mixed, None if normal_until else usual)  # of a file once
     from enhanced_deeplog.bundle import save_bundle
 
@@ -111,6 +114,7 @@ def analyze(
     *,
     normal: Normal = None,
     normal_until: NormalUntil = None,
+    causes: CausesFile = None,
     bundle: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also save what was learnt, as `fit` does.")
     ] = None,
@@ -133,7 +137,7 @@ def analyze(
         check_page(report)
     _check_places(bundle, overwrite=overwrite)
     config, of_mixed, usual = _settled(reading, settings, files, normal, normal_until)
-    mixed, rules = of_mixed.records(files), reading.cause_rules()
+    mixed, rules = of_mixed.records(files), rules_of(causes)
     judge = partial(_judge, reading, every_session=every_session, workers=workers)
     say = partial(hand_over, output=output, every_session=every_session, json=json, fail_on=fail_on)
     first = _first_look(config, mixed, usual, workers, judge, rules) if _is_long(mixed) else None
@@ -157,7 +161,7 @@ def analyze(
                 say(*first)
         raise
     if report is not None and courses is not None:
-        write_page(Known(classes=model.classes).reported(model, findings, courses, reading, files), report)
+        write_page(reported_on(model, findings, courses, reading, files), report)
     _tell_of_differences(reading.differences_to_show(model), to_screen=output is None and not json)
     say(findings, model.classes)
 

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enhanced_deeplog.cli.options import Bundle, Files, Json, KnowledgeFile, Output, Reading, Report, Workers
-from enhanced_deeplog.cli.reporting import check_page, write_page
+from enhanced_deeplog.cli.options import (
+    Bundle,
+    CausesFile,
+    Files,
+    Json,
+    KnowledgeFile,
+    Output,
+    Reading,
+    Report,
+    Workers,
+    rules_of,
+)
+from enhanced_deeplog.cli.reporting import check_page, reported_on, write_page
 from enhanced_deeplog.cli.terminal import (
     be_quiet,
     message,
@@ -23,14 +34,11 @@ from enhanced_deeplog.cli.terminal import (
 from enhanced_deeplog.errors import UsageError
 
 if TYPE_CHECKING:
-    from enhanced_deeplog.courses import KeptCourses
-    from enhanced_deeplog.detector import EnhancedDeepLog
     from enhanced_deeplog.findings import AnomalyClass, Finding
     from enhanced_deeplog.knowledge import Knowledge
     from enhanced_deeplog.logs.template_changes import TemplateChange
-    from enhanced_deeplog.report.findings_report import Reported
 
-__all__ = ["All", "ExpectBundle", "FailOn", "Known", "classify", "explain", "hand_over"]
+__all__ = ["All", "ExpectBundle", "FailOn", "classify", "explain", "hand_over"]
 
 FOUND_SOME = 3  # exit code of --fail-on
 
@@ -49,6 +57,7 @@ def classify(
     bundle: Bundle,
     expect_bundle: ExpectBundle = None,
     knowledge: KnowledgeFile = None,
+    causes: CausesFile = None,
     show_expected: ShowExpected = False,
     output: Output = None,
     report: Report = None,
@@ -65,7 +74,7 @@ def classify(
         reading.check_output(output, files)
     if report is not None:
         check_page(report)
-    known, rules = Known.read(bundle, knowledge, show_expected=show_expected), reading.cause_rules()
+    known, rules = _Known.read(bundle, knowledge, show_expected=show_expected), rules_of(causes)
     records = reading.records(files)
     to_lines = output is not None and output.suffix == ".jsonl" and not json and report is None
     lines_path = output if to_lines else None
@@ -104,28 +113,23 @@ def classify(
         _fail_if(fail_on and n_abnormal > 0)
     else:
         if report is not None and courses is not None:
-            write_page(known.reported(model, findings, courses, reading, files), report)
+            reported = reported_on(model, findings, courses, reading, files)
+            write_page(replace(reported, classes=known.classes, n_hidden=known.n_hidden), report)
         hand_over(findings, model.classes, output=output, every_session=every_session, json=json, fail_on=fail_on)
 
 
-def _nothing_said() -> Knowledge:
-    from enhanced_deeplog.knowledge import Knowledge
-
-    return Knowledge()
-
-
 @dataclass
-class Known:
+class _Known:
     """What people say about classes, and how many findings that hides."""
 
-    knowledge: Knowledge = field(default_factory=_nothing_said)
-    show_expected: bool = False
+    knowledge: Knowledge
+    show_expected: bool
     n_hidden: int = 0
     classes: Sequence[AnomalyClass] = ()
     _seen: Callable[[Finding], Finding] = lambda finding: finding
 
     @classmethod
-    def read(cls, bundle: Path, path: Path | None, *, show_expected: bool = False) -> Known:
+    def read(cls, bundle: Path, path: Path | None, *, show_expected: bool = False) -> _Known:
         """What lies beside the bundle, or in the file that was named.
 
         Raises:
@@ -152,29 +156,6 @@ class Known:
         seen = list(map(self.view, findings))
         self.n_hidden += seen.count(None)
         return [finding for finding in seen if finding is not None]
-
-    def reported(
-        self,
-        model: EnhancedDeepLog,
-        findings: Sequence[Finding],
-        courses: KeptCourses,
-        reading: Reading,
-        files: Sequence[str],
-    ) -> Reported:
-        """What a report on these findings is made of."""
-        from enhanced_deeplog.report.findings_report import Reported
-
-        return Reported(
-            findings,
-            self.classes,
-            courses=[reading.course_to_show(course) for course in courses.courses()],
-            summary=model.summary,
-            rules=model.cause_rules,
-            n_sessions=courses.n_sessions,
-            n_hidden=self.n_hidden,
-            differences=reading.differences_to_show(model),
-            source=Path(files[0]).name if len(files) == 1 else f"{len(files):,} logs",
-        )
 
     def tell(self) -> None:
         """Say on stderr how many are not shown."""
@@ -235,12 +216,13 @@ def explain(
     bundle: Bundle,
     expect_bundle: ExpectBundle = None,
     knowledge: KnowledgeFile = None,
+    causes: CausesFile = None,
     json: Json = False,
 ) -> None:
     """Say why a session is abnormal, or why it isn't: score, reasons, lines, what was expected there."""
     from enhanced_deeplog.bundle import load_bundle
 
-    known, rules = Known.read(bundle, knowledge, show_expected=True), reading.cause_rules()
+    known, rules = _Known.read(bundle, knowledge, show_expected=True), rules_of(causes)
     records = reading.records(files)
     changes: list[TemplateChange] = []
     with progress() as report:

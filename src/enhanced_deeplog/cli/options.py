@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bundle",
+    "CausesFile",
     "Files",
     "Json",
     "KnowledgeFile",
@@ -36,6 +37,7 @@ __all__ = [
     "ShownLines",
     "Workers",
     "check_standard_input",
+    "rules_of",
     "with_shared_options",
 ]
 
@@ -54,6 +56,14 @@ Bundle = Annotated[Path, typer.Option("--bundle", metavar="DIR", help="Bundle th
 KnowledgeFile = Annotated[
     Path | None,
     typer.Option("--knowledge", metavar="FILE", help="What people say about classes; beside the bundle if left away."),
+]
+CausesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--causes",
+        metavar="FILE",
+        help="Rules of your own from lines to likely causes, in TOML; docs/causes.md says how.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a screen for people.")]
 Workers = Annotated[
@@ -114,19 +124,6 @@ class Reading:
             "as they are, or none. What is learnt never holds secrets."
         ),
     ] = ShownLines.REDACTED
-
-    causes: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Rules of your own from lines to likely causes, in TOML; docs/causes.md says how."
-        ),
-    ] = None
-
-    def cause_rules(self) -> CauseRules:
-        """What is made of the lines that surprise."""
-        from enhanced_deeplog.causes import CauseRules
-
-        return CauseRules.shipped() if self.causes is None else CauseRules.read(self.causes)
 
     def records(self, files: Sequence[str]) -> LogRecords:
         """The records of these files, not yet read."""
@@ -214,6 +211,13 @@ def _pairs(given: list[str] | None, option: str, example: str) -> dict[str, str]
             raise UsageError(f"{option} {text}: expected a name, = and a value, as in {option} {example}.")
         pairs[name.strip()] = value
     return pairs
+
+
+def rules_of(causes: Path | None) -> CauseRules:
+    """What is made of the lines that surprise."""
+    from enhanced_deeplog.causes import CauseRules
+
+    return CauseRules.shipped() if causes is None else CauseRules.read(causes)
 
 
 def check_standard_input(*groups: Sequence[str] | None) -> None:

@@ -11,9 +11,13 @@ from enhanced_deeplog.cli.terminal import message
 from enhanced_deeplog.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from enhanced_deeplog.cli.options import Reading
+    from enhanced_deeplog.courses import KeptCourses
+    from enhanced_deeplog.detector import EnhancedDeepLog
+    from enhanced_deeplog.findings import Finding
     from enhanced_deeplog.report.findings_report import Reported
 
-__all__ = ["check_page", "check_report", "earlier_rows", "write_page", "write_report"]
+__all__ = ["check_page", "check_report", "earlier_rows", "reported_on", "write_page", "write_report"]
 
 Row = dict[str, Any]
 
@@ -48,6 +52,28 @@ def check_page(report: Path) -> None:
         )
     check_directory(report.parent)
     check_file(report)
+
+
+def reported_on(
+    model: EnhancedDeepLog,
+    findings: Sequence[Finding],
+    courses: KeptCourses,
+    reading: Reading,
+    files: Sequence[str],
+) -> Reported:
+    """What a report on findings of these files is made of."""
+    from enhanced_deeplog.report.findings_report import Reported
+
+    return Reported(
+        findings,
+        model.classes,
+        courses=[reading.course_to_show(course) for course in courses.courses()],
+        summary=model.summary,
+        rules=model.cause_rules,
+        n_sessions=courses.n_sessions,
+        differences=reading.differences_to_show(model),
+        source=Path(files[0]).name if len(files) == 1 else f"{len(files):,} logs",
+    )
 
 
 def write_page(reported: Reported, report: Path) -> None:
