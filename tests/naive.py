@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from enhanced_deeplog.events import END, PADDING
-from enhanced_deeplog.logs.sessions import PauseLimits, SessionRules
+from enhanced_deeplog.logs.pause_limits import PauseLimits
+from enhanced_deeplog.logs.sessions import SessionRules
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]

@@ -22,8 +22,9 @@ from enhanced_deeplog.events import END
 from enhanced_deeplog.logs.arrivals import Arrivals
 from enhanced_deeplog.logs.corpus import event_ids_of, read_corpus
 from enhanced_deeplog.logs.open_sessions import OpenPart, OpenSessions, as_sessions
+from enhanced_deeplog.logs.pause_limits import PauseLimits
 from enhanced_deeplog.logs.session_rules import SessionRules
-from enhanced_deeplog.logs.sessions import PauseLimits, split_into_sessions
+from enhanced_deeplog.logs.sessions import split_into_sessions
 from enhanced_deeplog.simulator import simulate
 from short_logs import FORMAT, MINER, START, VOCABULARY, lines_of_a_file, text_of
 

@@ -18,8 +18,9 @@ from enhanced_deeplog.bundle import save_bundle
 from enhanced_deeplog.cli import app
 from enhanced_deeplog.events import END, UNKNOWN, EventVocabulary
 from enhanced_deeplog.logs.partitions import read_partitions
+from enhanced_deeplog.logs.pause_limits import PauseLimits
 from enhanced_deeplog.logs.session_rules import SessionRules
-from enhanced_deeplog.logs.sessions import PauseLimits, Sessions, sessions_of
+from enhanced_deeplog.logs.sessions import Sessions, sessions_of
 from enhanced_deeplog.logs.severity import may_fail
 from enhanced_deeplog.logs.template_changes import TemplateChange, find_changes
 from enhanced_deeplog.logs.templates import TemplateMiner

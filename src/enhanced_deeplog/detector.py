@@ -31,9 +31,10 @@ from enhanced_deeplog.logs.corpus import Corpus, event_ids_of, read_corpus
 from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.parsing import miner_of, parse_batches, parse_records, redactor_of
 from enhanced_deeplog.logs.partitions import IN_MEMORY, PartitionedRecords, Place, places_of, read_partitions
+from enhanced_deeplog.logs.pause_limits import PauseLimits
 from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.session_rules import choose_rules
-from enhanced_deeplog.logs.sessions import PauseLimits, Sessions, sessions_of, split_into_sessions, stream_pauses
+from enhanced_deeplog.logs.sessions import Sessions, sessions_of, split_into_sessions, stream_pauses
 from enhanced_deeplog.logs.severity import severe_events
 from enhanced_deeplog.logs.shared_words import shared_words
 from enhanced_deeplog.logs.template_cap import most_frequent

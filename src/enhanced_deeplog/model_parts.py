@@ -25,8 +25,9 @@ from enhanced_deeplog.learning.pauses import LEAST_PAUSES, N_LONGEST, UsualLaten
 from enhanced_deeplog.learning.scoring import OnnxNetwork
 from enhanced_deeplog.learning.surprise import UsualSurprise
 from enhanced_deeplog.learning.usual_sequences import UsualSequences
+from enhanced_deeplog.logs.pause_limits import PauseLimits
 from enhanced_deeplog.logs.session_keys import session_key_of
-from enhanced_deeplog.logs.sessions import PauseLimits, SessionRules
+from enhanced_deeplog.logs.sessions import SessionRules
 from enhanced_deeplog.logs.templates import TemplateMiner
 from enhanced_deeplog.model_card import model_card
 from enhanced_deeplog.verdicts import Kinds

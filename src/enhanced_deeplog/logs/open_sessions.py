@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 
 from enhanced_deeplog.events import END
-from enhanced_deeplog.logs.sessions import FAR, PauseLimits, SessionRules, Sessions, cut_without_key
+from enhanced_deeplog.logs.pause_limits import FAR, PauseLimits
+from enhanced_deeplog.logs.sessions import SessionRules, Sessions, cut_without_key
 
 __all__ = ["RECORD_COLUMNS", "OpenPart", "OpenSessions", "Stream", "as_sessions"]
 
