@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from enhanced_deeplog.causes import CauseRule, CauseRules, _matching
@@ -65,7 +64,7 @@ def test_looking_for_words_first_changes_nothing() -> None:
     lines += [line.upper() for line in lines]
     found: dict[str, str] = {}
     for rule in SHIPPED.rules:
-        for line in _matching(rule, pl.Series(lines).unique()):
+        for line in _matching(rule, list(dict.fromkeys(lines))):
             found.setdefault(line, rule.name)
     naive = [found.get(line) for line in lines]
     assert rules_of(*lines) == naive
@@ -73,7 +72,7 @@ def test_looking_for_words_first_changes_nothing() -> None:
 
 
 def test_nearly_every_rule_needs_some_word() -> None:
-    assert sum(needed_words(rule.pattern) is None for rule in SHIPPED.rules) <= 5
+    assert sum(needed_words(rule.pattern).rarest() is None for rule in SHIPPED.rules) <= 5
 
 
 @pytest.mark.needs_shared_data

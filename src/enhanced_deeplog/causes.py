@@ -77,8 +77,9 @@ class CauseRules:
         # Most lines match none, and a look for a word takes a hundredth of the time of one for a pattern.
         self._always: list[int] = []
         self._by_word: dict[str, list[int]] = {}
-        for place, rule in enumerate(self.rules):
-            words = needed_words(rule.pattern)
+        self._needed = [needed_words(rule.pattern) for rule in self.rules]
+        for place, needed in enumerate(self._needed):
+            words = needed.rarest()
             if words is None:
                 self._always.append(place)
             for word in words or ():
@@ -122,35 +123,36 @@ class CauseRules:
         """
         found: dict[str, tuple[int, RuleMatch]] = {}
         for place, some in sorted(self._candidates(lines).items()):
-            for line, match in _matching(self.rules[place], pl.Series(some, dtype=pl.String)).items():
+            for line, match in _matching(self.rules[place], some).items():
                 found.setdefault(line, (place, match))
         return [found[line][1] if line in found else None for line in lines]
 
     def _candidates(self, lines: Sequence[str]) -> dict[int, list[str]]:
-        """By rule, the distinct lines that have a word without which it can't match."""
+        """By rule, the distinct lines that have the words without which it can't match."""
         distinct = list(dict.fromkeys(lines))
-        of_rule: dict[int, list[str]] = dict.fromkeys(self._always, distinct)
-        for line, words in zip(distinct, self._words_of(distinct), strict=True):
-            for place in {place for word in words for place in self._by_word[word]}:
-                of_rule.setdefault(place, []).append(line)
+        of_rule: dict[int, list[str]] = {}
+        lower = [line.lower() for line in distinct]
+        for line, low, words in zip(distinct, lower, self._words_of(lower), strict=True):
+            for place in {*self._always, *(place for word in words for place in self._by_word[word])}:
+                if self._needed[place].are_in(low):
+                    of_rule.setdefault(place, []).append(line)
         return of_rule
 
-    def _words_of(self, lines: Sequence[str]) -> list[list[str]]:
+    def _words_of(self, lower: Sequence[str]) -> list[list[str]]:
         """The words of rules that each line has; of few lines, by a look for each: Polars builds an automaton first."""
-        if len(lines) <= _FEW:
-            return [[word for word in self._by_word if word in lower] for lower in map(str.lower, lines)]
-        lower = pl.Series(lines, dtype=pl.String).str.to_lowercase()
-        return lower.str.extract_many(list(self._by_word), overlapping=True).to_list()
+        if len(lower) <= _FEW:
+            return [[word for word in self._by_word if word in line] for line in lower]
+        return pl.Series(lower, dtype=pl.String).str.extract_many(list(self._by_word), overlapping=True).to_list()
 
 
-def _matching(rule: CauseRule, lines: pl.Series) -> dict[str, RuleMatch]:
+def _matching(rule: CauseRule, lines: Sequence[str]) -> dict[str, RuleMatch]:
     """Those of some distinct lines that a rule matches."""
-    texts = lines.str.extract(f"({rule.pattern})")
-    fits = texts.is_not_null()
-    if rule.unless is not None and fits.any():
-        fits &= ~lines.str.contains(rule.unless)
-    found = zip(lines.filter(fits), texts.filter(fits), strict=True)
-    return {line: RuleMatch(rule, text[:_MAX_MATCHED]) for line, text in found}
+    texts = pl.Series(lines, dtype=pl.String).str.extract(f"({rule.pattern})").to_list()
+    found = {line: RuleMatch(rule, text[:_MAX_MATCHED]) for line, text in zip(lines, texts, strict=True) if text}
+    if rule.unless is None or not found:
+        return found
+    excepted = pl.Series(list(found), dtype=pl.String).str.contains(rule.unless)
+    return {line: match for (line, match), not_it in zip(found.items(), excepted, strict=True) if not not_it}
 
 
 def _rules(data: Mapping[str, Any], where: str) -> list[CauseRule]:

@@ -4,56 +4,90 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from re import _constants as op  # type: ignore[attr-defined]  # nothing public reads a pattern
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
-__all__ = ["needed_words"]
+__all__ = ["NeededWords", "needed_words"]
 
 _LEAST_LETTERS = 2  # a single one is in nearly every line
 
 
-def needed_words(pattern: str) -> frozenset[str] | None:
-    """Lower-case texts of which every text that matches has at least one; None if nothing can be said.
+@dataclass(frozen=True)
+class NeededWords:
+    """What a text must have to match.
+
+    Attributes:
+        groups: Of each, one thing at least: a lower-case word, or all that a branch of the pattern needs. With no
+            group nothing is known, and any text may match.
+    """
+
+    groups: tuple[tuple[str | NeededWords, ...], ...]
+
+    def are_in(self, lower: str) -> bool:
+        """Whether a text, in lower case, has them."""
+        return all(
+            any(part in lower if isinstance(part, str) else part.are_in(lower) for part in group)
+            for group in self.groups
+        )
+
+    def rarest(self) -> frozenset[str] | None:
+        """Of these words every text that matches has at least one; of all such sets that whose shortest is longest."""
+        flat = [words for group in self.groups if (words := _words_of(group)) is not None]
+        return max(flat, key=lambda words: min(map(len, words)), default=None)
+
+
+def needed_words(pattern: str) -> NeededWords:
+    """What a text must have to match a pattern.
 
     Example:
-        >>> sorted(needed_words(r"(?i)no space left|disk (is )?full"))
-        ['disk ', 'no space left']
-        >>> needed_words("[0-9]+") is None
-        True
+        >>> needed = needed_words(r"(?i)no space left|(disk|volume) (is )?full")
+        >>> needed.are_in("the disk has no space"), needed.are_in("the disk is full")
+        (False, True)
+        >>> sorted(needed.rarest())
+        ['disk', 'no space left', 'volume']
     """
     try:
         tree = parser.parse(pattern)
     except (re.error, OverflowError):  # what Rust knows and Python doesn't
-        return None
+        return NeededWords(())
     return _of_sequence(tree)
 
 
-def _of_sequence(parts: Iterable[tuple[Any, Any]]) -> frozenset[str] | None:
-    """The best of what its parts need: that whose shortest word is longest."""
-    best: frozenset[str] | None = None
+def _words_of(group: tuple[str | NeededWords, ...]) -> frozenset[str] | None:
+    """The words of a group, of each branch its rarest ones."""
+    words = [frozenset([part]) if isinstance(part, str) else part.rarest() for part in group]
+    return frozenset().union(*(some for some in words if some)) if all(words) else None
+
+
+def _of_sequence(parts: Iterable[tuple[Any, Any]]) -> NeededWords:
+    groups: list[tuple[str | NeededWords, ...]] = []
     run = ""
     for kind, value in [*parts, (None, None)]:
         if kind is op.LITERAL:
             run += chr(value).lower()
             continue
-        for words in (frozenset([run]), _of_part(kind, value)):
-            if words is not None and min(map(len, words)) >= max(_LEAST_LETTERS, _shortest(best) + 1):
-                best = words
+        if len(run) >= _LEAST_LETTERS:
+            groups.append((run,))
+        groups += _of_part(kind, value)
         run = ""
-    return best
+    return NeededWords(tuple(groups))
 
 
-def _shortest(words: frozenset[str] | None) -> int:
-    return min(map(len, words)) if words else 0
-
-
-def _of_part(kind: Any, value: Any) -> frozenset[str] | None:
+def _of_part(kind: Any, value: Any) -> tuple[tuple[str | NeededWords, ...], ...]:
     if kind is op.SUBPATTERN:
-        return _of_sequence(value[-1])
+        return _of_sequence(value[-1]).groups
     if kind in (op.MAX_REPEAT, op.MIN_REPEAT) and value[0] >= 1:
-        return _of_sequence(value[2])
+        return _of_sequence(value[2]).groups
     if kind is op.BRANCH:
-        found = [_of_sequence(branch) for branch in value[1]]
-        return frozenset().union(*(words for words in found if words)) if all(found) else None
-    return None
+        branches = [_of_sequence(branch) for branch in value[1]]
+        if all(branch.groups for branch in branches):
+            return (tuple(_simplest(branch) for branch in branches),)
+    return ()
+
+
+def _simplest(needed: NeededWords) -> str | NeededWords:
+    if len(needed.groups) == 1 and len(needed.groups[0]) == 1:
+        return needed.groups[0][0]
+    return needed
