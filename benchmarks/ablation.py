@@ -44,6 +44,10 @@ STAGE_1: dict[str, Settings] = {
     "window of 15 events": {"learning.window_size": "15"},
     "features of windows of 5 and 15, too": {"features.window_sizes": "[5, 15]"},
     "time between events": {"detection.timing": "true"},
+    "batches of 8 windows": {"learning.batch_size": "8"},
+    "batches of 128 windows": {"learning.batch_size": "128"},
+    "learning rate of .003": {"learning.learning_rate": "0.003"},
+    "learning rate of .03": {"learning.learning_rate": "0.03"},
 }
 _BLOCKS = ("surprise_profile", "count_deviation", "deviation")
 LATER: dict[str, Settings] = {
@@ -53,6 +57,8 @@ LATER: dict[str, Settings] = {
     "no consistency loss (gamma 0)": {"classifier.gamma": "0"},
     "average linkage": {"clustering.method": '"average"'},
     "number of classes given": {"clustering.n_classes": "true number"},
+    "kinds of 3 sessions at least": {"clustering.min_class_size": "3"},
+    "kinds of 10 sessions at least": {"clustering.min_class_size": "10"},
     **{
         f"clustering without {block}": {"features.clustering_blocks": json.dumps([b for b in _BLOCKS if b != block])}
         for block in _BLOCKS

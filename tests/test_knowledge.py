@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from cli_logs import fitted_once
+from cli_logs import SMALL, fitted_once
 from enhanced_deeplog import load_bundle, read_records
 from enhanced_deeplog.cli import app
 from enhanced_deeplog.errors import ConfigError
@@ -147,6 +148,33 @@ def test_the_command_line_says_hides_counts_exports_applies_and_takes_back(tmp_p
     assert "ticket 7" in run("classes", "log", *there).stdout
     assert run("classes", "expect", number, "--undo", *at).exit_code == 0
     assert "hidden" not in run("classify", fitted.log, *at).stderr
+
+
+def test_backtest_and_analyze_hide_what_is_expected_too(tmp_path: Path, findings) -> None:
+    fitted, knowledge = fitted_once(), ("--knowledge", tmp_path / "knowledge.toml")
+    number = findings[0].anomaly_class
+    n_hidden = sum(f.anomaly_class == number for f in findings)
+    assert run("classes", "expect", number, "--bundle", fitted.bundle, *knowledge).exit_code == 0
+    for command in (("backtest", fitted.log, "--bundle", fitted.bundle), ("analyze", fitted.log, *SMALL)):
+        result = run(*command, *knowledge, "--json")
+        assert f"{n_hidden} findings are hidden" in result.stderr
+        rows = [json.loads(line) for line in result.stdout.splitlines()]
+        assert sum(row.get("n_findings", 1) for row in rows) == len(findings) - n_hidden
+    shown = run("backtest", fitted.log, "--bundle", fitted.bundle, *knowledge, "--show-expected")
+    assert shown.stdout.startswith(f"{len(findings)} findings among ")
+
+
+def test_the_list_of_kinds_says_which_are_merged_or_expected_and_shows_the_worst_first(tmp_path: Path) -> None:
+    at = ("--bundle", fitted_once().bundle, "--knowledge", tmp_path / "knowledge.toml")
+    for words in (("expect", 1), ("severity", 1, "info"), ("severity", 2, "critical")):
+        assert run("classes", *words, *at).exit_code == 0
+    text = run("classes", "list", *at).stdout
+    assert text.index("critical") < text.index("Somebody expects it.")
+    assert run("classes", "merge", 1, 2, *at).exit_code == 0
+    assert "Shown as class 2. Somebody expects it." in run("classes", "list", *at).stdout
+    log = run("classes", "log", *at).stdout
+    assert "merge 2" in log
+    assert "class-" not in log  # kinds of this bundle go by their numbers
 
 
 def test_knowledge_lies_beside_the_bundle_and_leaves_it_as_it_is(tmp_path: Path) -> None:

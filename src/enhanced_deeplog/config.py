@@ -52,7 +52,7 @@ class RedactionConfig(_Section):
 class SessionConfig(_Section):
     """How records become sessions (stage parse)."""
 
-    by: Literal["key", "idle_gap", "time_span", "count"] = "key"
+    by: Literal["key", "idle_gap", "time_span", "count"] = "key"  # what makes records one session
     key: str | None = None  # regular expression of the session key, first match in the line; None: found
     idle_gap_s: float = Field(60.0, gt=0, le=1e9)  # pause that cuts records without a key, s
     time_span_s: float = Field(300.0, gt=0, le=1e9)  # length of a session with by = "time_span", s
@@ -70,9 +70,9 @@ class LearningConfig(_Section):
     encoding: Literal["embedding", "scalar"] = "embedding"  # "scalar": the raw id as one number, for comparison
     embedding_size: int = Field(32, ge=1)  # E
     hidden_size: int = Field(64, ge=1)  # H
-    num_layers: int = Field(2, ge=1)
-    dropout: float = Field(0.2, ge=0, lt=1)
-    batch_size: int = Field(32, ge=1)
+    num_layers: int = Field(2, ge=1)  # of the LSTM, one upon another
+    dropout: float = Field(0.2, ge=0, lt=1)  # share of what a layer says that is left out in training
+    batch_size: int = Field(32, ge=1)  # windows of one step of training
     learning_rate: float = Field(0.01, gt=0)  # at its peak; it rises and falls over all epochs
     epochs: int = Field(16, ge=1)  # at most so many
     draws_per_epoch: int = Field(2048, ge=1)  # windows drawn in an epoch, at most
@@ -124,27 +124,27 @@ class FeatureConfig(_Section):
 class ClusteringConfig(_Section):
     """Stage 3: the kinds of anomaly."""
 
-    method: Literal["birch", "ward", "average"] = "birch"
+    method: Literal["birch", "ward", "average"] = "birch"  # how like things are brought together
     n_classes: int | None = Field(None, ge=1)  # number of anomaly classes, normal not counted; None: found
     max_classes: int = Field(25, ge=2)  # the most classes that are looked for
     threshold: float | None = Field(None, gt=0)  # radius of a BIRCH subcluster; None: from the data
-    branching_factor: int = Field(50, ge=2)
+    branching_factor: int = Field(50, ge=2)  # subclusters in a node of BIRCH
     min_class_size: int = Field(5, ge=1)  # a class needs so many findings; the rest are unknown
 
 
 class ClassifierConfig(_Section):
     """Stage 4: the network that tells the kinds apart."""
 
-    use_attention: bool = True
-    attention_heads: int = Field(8, ge=1)
-    attention_dropout: float = Field(0.1, ge=0, lt=1)
+    use_attention: bool = True  # the last window attends to all its events
+    attention_heads: int = Field(8, ge=1)  # each attends by itself
+    attention_dropout: float = Field(0.1, ge=0, lt=1)  # share of the attention that is left out in training
     improved_attention: bool = True  # with residual, layer norm and dropout
-    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
-    focal_gamma: float = Field(2.0, ge=0)
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"  # "focal" counts what is hard to tell more
+    focal_gamma: float = Field(2.0, ge=0)  # how much more
     alpha: float = Field(0.3, ge=0)  # weight of the sequence loss
     beta: float = Field(1.0, ge=0)  # weight of the anomaly loss
     gamma: float = Field(0.1, ge=0)  # weight of the consistency loss
-    epochs: int = Field(12, ge=1)
+    epochs: int = Field(12, ge=1)  # at most so many
 
 
 class Config(_Section):

@@ -16,11 +16,11 @@ from enhanced_deeplog.evidence import pattern_of_session, telling_places
 from enhanced_deeplog.explanation import class_key, class_name, telling_events
 from enhanced_deeplog.findings import AnomalyClass, Pattern
 from enhanced_deeplog.learning.anomaly_classes import find_classes
-from enhanced_deeplog.learning.calibration import fit_temperature
+from enhanced_deeplog.learning.calibration import fit_temperature, reliability
 from enhanced_deeplog.learning.features import FeatureSpace, ScoredSessions, lateness_profile, surprise_profile
 from enhanced_deeplog.learning.scoring import OnnxNetwork
 from enhanced_deeplog.logs.sessions import Sessions
-from enhanced_deeplog.verdicts import Kinds, classifier_inputs
+from enhanced_deeplog.verdicts import Kinds, Verdicts, classifier_inputs
 
 __all__ = ["fit_kinds"]
 
@@ -30,7 +30,8 @@ Bools = npt.NDArray[np.bool_]
 
 _N_EXAMPLES = 3  # lines shown of a class
 _MOST_EVENTS = 100  # shown of its typical session
-_LEAST_HELD_OUT = 30  # sessions below which no temperature is fitted
+_LEAST_HELD_OUT = 30  # sessions below which no temperature is fitted, and reliability isn't told
+_IN_A_GROUP = 10  # sessions of like confidence, at least
 
 
 def fit_kinds(
@@ -92,12 +93,25 @@ def fit_kinds(
         return replace(kinds, space=None, centres=None)
 
     # Stage 4: the classifier.
-    kinds = _fit_classifier(kinds, space, scored, rows, config, progress)
+    kinds, held_out = _fit_classifier(kinds, space, scored, rows, config, progress)
     named = _name_classes(kinds, sessions, abnormal, rows, rarities, detection, vocabulary)
     kinds = replace(kinds, classes=named)
     verdicts = kinds.judge(abnormal, detection, config)
     means = [float(verdicts.confidence[labels == c.id].mean()) for c in named]
-    return replace(kinds, classes=tuple(replace(c, mean_confidence=m) for c, m in zip(named, means, strict=True)))
+    return replace(
+        kinds,
+        classes=tuple(replace(c, mean_confidence=m) for c, m in zip(named, means, strict=True)),
+        reliability=_reliability(verdicts, labels, np.isin(rows, held_out) & (labels > 0)),
+    )
+
+
+def _reliability(verdicts: Verdicts, labels: Int64s, held_out: Bools) -> tuple[tuple[float, float, int], ...]:
+    """Whether the classifier is as often right about sessions that it has not learnt from as it says."""
+    n = int(held_out.sum())
+    if n < _LEAST_HELD_OUT:
+        return ()
+    right = verdicts.classes[held_out] == labels[held_out]
+    return tuple(reliability(verdicts.confidence[held_out], right, min(10, n // _IN_A_GROUP)))
 
 
 def _fit_classifier(
@@ -107,7 +121,8 @@ def _fit_classifier(
     rows: Int64s,
     config: Config,
     progress: Progress,
-) -> Kinds:
+) -> tuple[Kinds, Int64s]:
+    """The kinds with a network that tells them apart, and the sessions that it has not learnt from."""
     import torch  # only fitting needs torch
 
     from enhanced_deeplog.learning.classifier import ClassifierExamples, fit_classifier
@@ -148,7 +163,7 @@ def _fit_classifier(
     enough = calibrate.sum() >= _LEAST_HELD_OUT
     temperature = fit_temperature(logits[:, 1:], examples.classes[calibrate] - 1) if enough else 1.0
     state = {name: value.numpy() for name, value in network.state_dict().items()}
-    return replace(kinds, network=exported, temperature=temperature, state=state)
+    return replace(kinds, network=exported, temperature=temperature, state=state), chosen[held_out]
 
 
 def _prefixes(scored: ScoredSessions, chosen: Int64s, drift: float) -> tuple[Int64s, Int64s, Bools]:

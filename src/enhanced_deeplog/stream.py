@@ -75,7 +75,8 @@ class StreamingClassifier:
     When the input has ended and `finish` was called, the latest word on each id is what `classify` says of the same
     records: same id, session key, verdict, class, evidence and score. Not the same are inputs in whose midst a deploy
     changes templates: `classify`, which sees what follows, takes them as usual, and a stream reports them; and several
-    sources without timestamps, which a stream takes in the order in which their records come.
+    sources without timestamps, which a stream takes in the order in which their records come. What people say about
+    classes is applied afterwards: `Knowledge.viewer(model.classes)` shows a finding as they want to see it.
 
     Args:
         model: A fitted one, or one that was loaded.

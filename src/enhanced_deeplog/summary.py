@@ -77,6 +77,7 @@ def summarise(
         "class_number_curve": [
             [p.n_classes, p.silhouette, p.stability, p.explained] for p in (clustering.curve if clustering else ())
         ],
+        "reliability": [list(group) for group in kinds.reliability],
         "notes": _notes(model, corpora, learnt_from, mixed, float(without_key)),
     }
 

@@ -72,6 +72,8 @@ class Kinds:
         features: Their features, float32 (S, D).
         state: Weights of the classifier, for the bundle.
         rows: Which sessions were clustered, int64 (S,).
+        reliability: Of members that the classifier has not learnt from, in groups of like confidence: mean confidence,
+            share that it put into their class, how many. Empty where there are too few, and in a loaded model.
     """
 
     classes: tuple[AnomalyClass, ...] = ()
@@ -85,6 +87,7 @@ class Kinds:
     features: Float32s = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
     state: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     rows: Int64s = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    reliability: tuple[tuple[float, float, int], ...] = ()
 
     @property
     def n_abnormal(self) -> int:

@@ -9,7 +9,8 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from enhanced_deeplog.cli.judging import ExpectBundle
-from enhanced_deeplog.cli.options import Bundle, Files, Json, Reading, Workers
+from enhanced_deeplog.cli.known import Known, ShowExpected
+from enhanced_deeplog.cli.options import Bundle, Files, Json, KnowledgeFile, Reading, Workers
 from enhanced_deeplog.cli.terminal import message, progress, shown, tell_of_misread, write_lines, write_screen
 from enhanced_deeplog.errors import InputError
 
@@ -30,16 +31,20 @@ def backtest(
     *,
     bundle: Bundle,
     expect_bundle: ExpectBundle = None,
+    knowledge: KnowledgeFile = None,
+    show_expected: ShowExpected = False,
     json: Json = False,
     workers: Workers = 1,
 ) -> None:
     """Show findings a day over past logs: how often a bundle would have raised an alarm, and of what kind."""
     from enhanced_deeplog.bundle import load_bundle
 
+    known = Known.read(bundle, knowledge, show_expected=show_expected)
     records = reading.records(files)
     with progress() as report:
         report("loading the bundle", None)
         model = load_bundle(bundle, expect=expect_bundle)
+        known.open(model.classes)
         report("reading and judging", None)
         verdicts = model.classify(records, every_session=True, workers=workers)
     tell_of_misread(records)
@@ -51,22 +56,24 @@ def backtest(
         )
     if len(timed) < len(verdicts):
         message(f"Note: {len(verdicts) - len(timed):,} sessions have no timestamp, and count for no day.")
-    days = _days(timed)
+    days = _days(timed, known)
+    known.tell()
     if json:
         write_lines(json_format.dumps(day) for day in days)
     else:
         write_screen(*_screen(days))
 
 
-def _days(verdicts: Sequence[Finding]) -> list[dict[str, Any]]:
+def _days(verdicts: Sequence[Finding], known: Known) -> list[dict[str, Any]]:
     """Sessions and findings of each day (UTC) from the first to the last, days without any among them."""
     sessions: Counter[date] = Counter()
     found: defaultdict[date, Counter[tuple[str, str]]] = defaultdict(Counter)
     for verdict in verdicts:
         day = date.fromisoformat((verdict.first_timestamp or "")[:10])
         sessions[day] += 1
-        if verdict.is_anomaly:
-            found[day][verdict.class_key, verdict.class_name] += 1
+        for seen in known.of([verdict]):
+            if seen.is_anomaly:
+                found[day][seen.class_key, seen.class_name] += 1
     first, last = min(sessions), max(sessions)
     return [
         {

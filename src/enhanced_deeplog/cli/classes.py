@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enhanced_deeplog.cli.options import Bundle, Json, KnowledgeFile
+from enhanced_deeplog.cli.options import Bundle, CausesFile, Json, KnowledgeFile, rules_of
 from enhanced_deeplog.cli.terminal import message, write_lines, write_screen
 from enhanced_deeplog.errors import UsageError
 from enhanced_deeplog.findings import SEVERITIES
@@ -37,10 +37,20 @@ def list_(*, bundle: Bundle, knowledge: KnowledgeFile = None, json: Json = False
         return
     from enhanced_deeplog.cli.learnt import classes_screen
 
-    write_screen(*classes_screen(described))
+    now, ids = datetime.now(UTC), {one.key: one.id for one in classes}
+    shown_as = {one.id: ids[into] for one in classes if (into := known.merged_into(one.key, now=now)) in ids}
+    expected = {one.id for one in classes if known.current(one.key, "expect", now=now) is not None}
+    write_screen(*classes_screen(described, shown_as=shown_as, expected=expected))
 
 
-def show(which: Which, *, bundle: Bundle, knowledge: KnowledgeFile = None, json: Json = False) -> None:
+def show(
+    which: Which,
+    *,
+    bundle: Bundle,
+    knowledge: KnowledgeFile = None,
+    causes: CausesFile = None,
+    json: Json = False,
+) -> None:
     """Show all about one kind: what tells it, how bad it is, what to do, and what people have said."""
     known, classes, _ = _open(bundle, knowledge)
     one = known.described(_class_of(which, classes))
@@ -49,7 +59,8 @@ def show(which: Which, *, bundle: Bundle, knowledge: KnowledgeFile = None, json:
         return
     from enhanced_deeplog.cli.learnt import class_screen, said_screen
 
-    write_screen(*class_screen(one), *said_screen([said for said in known.statements if said.class_key == one.key]))
+    said = [statement for statement in known.statements if statement.class_key == one.key]
+    write_screen(*class_screen(one, rules_of(causes)), *said_screen(said, classes))
 
 
 def name(
@@ -178,11 +189,11 @@ def log(*, bundle: Bundle, knowledge: KnowledgeFile = None) -> None:
     """Show who said what when, and why."""
     from enhanced_deeplog.cli.learnt import said_screen
 
-    known, _, path = _open(bundle, knowledge)
+    known, classes, path = _open(bundle, knowledge)
     if not known.statements:
         message(f"Nothing has been said yet: there is nothing in {path}.")
         return
-    write_screen(*said_screen(known.statements))
+    write_screen(*said_screen(known.statements, classes))
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

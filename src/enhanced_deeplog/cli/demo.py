@@ -41,6 +41,7 @@ def demo(
 ) -> None:
     """Run the whole method on a simulated service with faults of known kinds, and compare."""
     from enhanced_deeplog.cli.fitting import check_training_packages
+    from enhanced_deeplog.cli.known import Known
     from enhanced_deeplog.cli.options import Reading
     from enhanced_deeplog.cli.reporting import check_page, reported_on, write_page
     from enhanced_deeplog.courses import KeptCourses
@@ -69,8 +70,10 @@ def demo(
     findings = [verdict for verdict in verdicts if verdict.is_anomaly]
     write_findings(findings, output_dir / "findings.jsonl")
     truth = {key: simulation.faults.get(key, "") for key in simulation.session_keys}
-    reported = reported_on(model, verdicts, courses, Reading(), ["service.log"])
     if page is not None:
+        nothing_said = Known.read(None, None, show_expected=True)
+        nothing_said.open(model.classes)
+        reported = reported_on(model, verdicts, courses, nothing_said, Reading(), ["service.log"])
         write_page(replace(reported, truth=truth), page)
     else:
         message("No report.html: plotly can't be found. Install it: pip install 'enhanced-deeplog[report]'.")

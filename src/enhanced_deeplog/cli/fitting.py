@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from enhanced_deeplog.cli.judging import All, FailOn, hand_over
+from enhanced_deeplog.cli.known import Known, ShowExpected
 from enhanced_deeplog.cli.options import (
     CausesFile,
     Files,
     Json,
+    KnowledgeFile,
     Output,
     Reading,
     Report,
@@ -30,7 +32,7 @@ from enhanced_deeplog.cli.terminal import message, progress, tell_of_misread, wr
 from enhanced_deeplog.errors import EnhancedDeepLogError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from enhanced_deeplog.causes import CauseRules
     from enhanced_deeplog.config import Config
@@ -119,6 +121,8 @@ def analyze(
         Path | None, typer.Option(metavar="DIR", help="Also save what was learnt, as `fit` does.")
     ] = None,
     overwrite: Overwrite = False,
+    knowledge: KnowledgeFile = None,
+    show_expected: ShowExpected = False,
     output: Output = None,
     report: Report = None,
     every_session: All = False,
@@ -138,9 +142,10 @@ def analyze(
     _check_places(bundle, overwrite=overwrite)
     config, of_mixed, usual = _settled(reading, settings, files, normal, normal_until)
     mixed, rules = of_mixed.records(files), rules_of(causes)
-    judge = partial(_judge, reading, every_session=every_session, workers=workers)
+    known = Known.read(bundle, knowledge, show_expected=show_expected)
+    judge = partial(_judge, reading, known, every_session=every_session, workers=workers)
     say = partial(hand_over, output=output, every_session=every_session, json=json, fail_on=fail_on)
-    first = _first_look(config, mixed, usual, workers, judge, rules) if _is_long(mixed) else None
+    first = _first_look(config, mixed, usual, workers, judge, rules, known) if _is_long(mixed) else None
     try:
         model = _fit(config, mixed, usual, workers, rules)
         _tell_of_misread(mixed, None if normal_until else usual)  # of a file once
@@ -152,7 +157,7 @@ def analyze(
             message(f"Bundle {model.bundle_id} saved to {bundle}.")
         from enhanced_deeplog.courses import KeptCourses
 
-        courses = KeptCourses() if report is not None else None
+        courses = KeptCourses(as_shown=known.view) if report is not None else None
         findings = judge(model, mixed, courses=courses)
     except KeyboardInterrupt:
         if first is not None:
@@ -160,10 +165,11 @@ def analyze(
             with contextlib.suppress(typer.Exit):  # that it was interrupted is said, whatever was found
                 say(*first)
         raise
+    known.tell()
     if report is not None and courses is not None:
-        write_page(reported_on(model, findings, courses, reading, files), report)
+        write_page(reported_on(model, findings, courses, known, reading, files), report)
     _tell_of_differences(reading.differences_to_show(model), to_screen=output is None and not json)
-    say(findings, model.classes)
+    say(findings, known.classes)
 
 
 def _learnt_from(summary: dict[str, Any], *, presumed: bool) -> str:
@@ -210,7 +216,8 @@ def _first_look(
     workers: int,
     judge: Judge,
     rules: CauseRules,
-) -> tuple[list[Finding], tuple[AnomalyClass, ...]] | None:
+    known: Known,
+) -> tuple[list[Finding], Sequence[AnomalyClass]] | None:
     """Tell what is abnormal in the beginning of a long input, learnt from it alone; None: that is too little."""
     quick = config.learning.model_copy(update={"compare_window_sizes": ()})
     beginning = mixed.first(_FIRST_LOOK)
@@ -224,16 +231,19 @@ def _first_look(
     from enhanced_deeplog.cli.verdict_screens import findings_screen
 
     message(f"A first look, at the first {_FIRST_LOOK:,} records and learnt from them alone:")
-    write_screen(*findings_screen(found, classes=model.classes), to_stderr=True)
+    write_screen(*findings_screen(found, classes=known.classes), to_stderr=True)
     message("Now all of them. Ctrl-C ends this and keeps the first look.")
-    return found, model.classes
+    return found, known.classes
 
 
-def _judge(reading: Reading, model: EnhancedDeepLog, records: LogRecords, **options: Any) -> list[Finding]:
+def _judge(
+    reading: Reading, known: Known, model: EnhancedDeepLog, records: LogRecords, **options: Any
+) -> list[Finding]:
+    known.open(model.classes)
     with progress() as report:
         report("judging", None)
         findings = model.classify(records, source_name=reading.logical_source, **options)
-    return [reading.to_show(finding) for finding in findings]
+    return [reading.to_show(finding) for finding in known.of(findings)]
 
 
 def _tell_of_misread(*given: LogRecords | None) -> None:

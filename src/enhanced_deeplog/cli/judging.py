@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enhanced_deeplog.cli.known import Known, ShowExpected
 from enhanced_deeplog.cli.options import (
     Bundle,
     CausesFile,
@@ -31,11 +32,9 @@ from enhanced_deeplog.cli.terminal import (
     write_lines,
     write_screen,
 )
-from enhanced_deeplog.errors import UsageError
 
 if TYPE_CHECKING:
     from enhanced_deeplog.findings import AnomalyClass, Finding
-    from enhanced_deeplog.knowledge import Knowledge
     from enhanced_deeplog.logs.template_changes import TemplateChange
 
 __all__ = ["All", "ExpectBundle", "FailOn", "classify", "explain", "hand_over"]
@@ -46,7 +45,6 @@ ExpectBundle = Annotated[
     str | None, typer.Option(metavar="ID", help="Refuse any other bundle than the one with this id.")
 ]
 All = Annotated[bool, typer.Option("--all", help="Write the verdict on every session, normal ones too.")]
-ShowExpected = Annotated[bool, typer.Option("--show-expected", help="Show also what somebody expects.")]
 FailOn = Annotated[bool, typer.Option("--fail-on", help=f"Exit with {FOUND_SOME} if there are findings: for scripts.")]
 
 
@@ -74,7 +72,7 @@ def classify(
         reading.check_output(output, files)
     if report is not None:
         check_page(report)
-    known, rules = _Known.read(bundle, knowledge, show_expected=show_expected), rules_of(causes)
+    known, rules = Known.read(bundle, knowledge, show_expected=show_expected), rules_of(causes)
     records = reading.records(files)
     to_lines = output is not None and output.suffix == ".jsonl" and not json and report is None
     lines_path = output if to_lines else None
@@ -113,55 +111,8 @@ def classify(
         _fail_if(fail_on and n_abnormal > 0)
     else:
         if report is not None and courses is not None:
-            reported = reported_on(model, findings, courses, reading, files)
-            write_page(replace(reported, classes=known.classes, n_hidden=known.n_hidden), report)
-        hand_over(findings, model.classes, output=output, every_session=every_session, json=json, fail_on=fail_on)
-
-
-@dataclass
-class _Known:
-    """What people say about classes, and how many findings that hides."""
-
-    knowledge: Knowledge
-    show_expected: bool
-    n_hidden: int = 0
-    classes: Sequence[AnomalyClass] = ()
-    _seen: Callable[[Finding], Finding] = lambda finding: finding
-
-    @classmethod
-    def read(cls, bundle: Path, path: Path | None, *, show_expected: bool = False) -> _Known:
-        """What lies beside the bundle, or in the file that was named.
-
-        Raises:
-            UsageError: If a file was named, and there is none.
-        """
-        from enhanced_deeplog.knowledge import Knowledge, knowledge_path
-
-        if path is not None and not path.is_file():
-            raise UsageError(f"--knowledge {path}: expected a file that 'classes' commands wrote; there is none.")
-        return cls(Knowledge.read(path or knowledge_path(bundle)), show_expected)
-
-    def open(self, classes: Sequence[AnomalyClass]) -> None:
-        """Look up what is said about these classes."""
-        self.classes = [self.knowledge.described(one) for one in classes]
-        self._seen = self.knowledge.viewer(classes)
-
-    def view(self, finding: Finding) -> Finding | None:
-        """A finding as people want to see it; None where they expect it."""
-        seen = self._seen(finding)
-        return seen if self.show_expected or not seen.expected else None
-
-    def of(self, findings: Iterable[Finding]) -> list[Finding]:
-        """Findings as people want to see them, without those that are to be expected, which are counted."""
-        seen = list(map(self.view, findings))
-        self.n_hidden += seen.count(None)
-        return [finding for finding in seen if finding is not None]
-
-    def tell(self) -> None:
-        """Say on stderr how many are not shown."""
-        if self.n_hidden:
-            of = "1 finding is" if self.n_hidden == 1 else f"{self.n_hidden:,} findings are"
-            message(f"{of} hidden, for somebody expects them (classes log). --show-expected shows them.")
+            write_page(reported_on(model, findings, courses, known, reading, files), report)
+        hand_over(findings, known.classes, output=output, every_session=every_session, json=json, fail_on=fail_on)
 
 
 def hand_over(
@@ -222,7 +173,7 @@ def explain(
     """Say why a session is abnormal, or why it isn't: score, reasons, lines, what was expected there."""
     from enhanced_deeplog.bundle import load_bundle
 
-    known, rules = _Known.read(bundle, knowledge, show_expected=True), rules_of(causes)
+    known, rules = Known.read(bundle, knowledge, show_expected=True), rules_of(causes)
     records = reading.records(files)
     changes: list[TemplateChange] = []
     with progress() as report:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from enhanced_deeplog.causes import CauseRules
-from enhanced_deeplog.cli.tables import Entry, entry_list, rarity, severity_text, share, table
+from enhanced_deeplog.cli.tables import STEP_MARKS, Entry, entry_list, rarity, severity_text, share, table
 from enhanced_deeplog.cli.terminal import shown
 from enhanced_deeplog.explanation import aligned
-from enhanced_deeplog.findings import AnomalyClass
+from enhanced_deeplog.findings import SEVERITIES, AnomalyClass
 
 if TYPE_CHECKING:
+    from enhanced_deeplog.causes import CauseRules
     from enhanced_deeplog.knowledge import Statement
 
 __all__ = ["class_screen", "classes_screen", "learnt_screen", "said_screen"]
@@ -117,26 +117,40 @@ def _curve(rows: Sequence[Sequence[float]], n_chosen: int) -> Table:
 # --- Kinds of anomaly ---------------------------------------------------------------------------------------
 
 
-def classes_screen(classes: Sequence[AnomalyClass]) -> Iterator[RenderableType]:
-    """The kinds that a fit has found, with what tells them, the worst first."""
+def classes_screen(
+    classes: Sequence[AnomalyClass],
+    *,
+    shown_as: Mapping[int, int] | None = None,
+    expected: Collection[int] = (),
+) -> Iterator[RenderableType]:
+    """The kinds that a fit has found, with what tells them, the worst first.
+
+    Args:
+        classes: By the names and severities that people have given them.
+        shown_as: Class -> the class that its findings are shown as.
+        expected: Those that somebody expects.
+    """
     if not classes:
         yield Text("No kinds of anomaly are known: whatever is abnormal is of the class unknown.")
         return
     entries = []
-    for one in sorted(classes, key=lambda one: (one.priority, one.id)):
+    for one in sorted(classes, key=lambda one: (-SEVERITIES.index(one.severity), one.priority, one.id)):
         cells = Text(str(one.id)), Text(f"{one.n_findings:,}"), severity_text(one.severity)
         telling = tuple(shown(f"{share(part):>5}  {template}", limit=300) for template, part in one.templates)
         confidence = Text(share(one.mean_confidence))
-        entries.append(Entry((*cells, confidence), shown(one.name, "bold", limit=200), telling))
+        into = (shown_as or {}).get(one.id, one.id)
+        said = [f"Shown as class {into}."] * (into != one.id) + ["Somebody expects it."] * (one.id in expected)
+        about = (Text(" ".join(said), "yellow"),) if said else ()
+        entries.append(Entry((*cells, confidence), shown(one.name, "bold", limit=200), (*about, *telling)))
     columns = (">class", ">sessions", "severity", ">confidence")
     yield from entry_list(columns, "kind, and the templates that tell it", entries)
 
 
-def class_screen(one: AnomalyClass) -> Iterator[RenderableType]:
-    """All about one kind."""
+def class_screen(one: AnomalyClass, rules: CauseRules) -> Iterator[RenderableType]:
+    """All about one kind, its likely causes by these rules."""
     yield shown(f"Class {one.id}: {one.name}", "bold")
     grid = Table.grid(padding=(0, 2))
-    for name, value in _class_facts(one):
+    for name, value in _class_facts(one, rules):
         grid.add_row(Text(f"  {name}", "dim"), shown(value))
     yield grid
     made = table(">share of its surprise", "template")
@@ -150,7 +164,7 @@ def class_screen(one: AnomalyClass) -> Iterator[RenderableType]:
         yield shown(f"  {line}", "dim", limit=300)
 
 
-def _class_facts(one: AnomalyClass) -> Iterator[tuple[str, str]]:
+def _class_facts(one: AnomalyClass, rules: CauseRules) -> Iterator[tuple[str, str]]:
     yield "key", one.key
     yield "pattern", one.pattern.replace("_", " ")
     yield "severity", f"{one.severity}; number {one.priority} to look at"
@@ -158,7 +172,7 @@ def _class_facts(one: AnomalyClass) -> Iterator[tuple[str, str]]:
     yield "confidence", f"{share(one.mean_confidence)} on average"
     yield "found when weak", f"{share(one.recall_when_weak)} of its sessions, without half of what tells them"
     yield "typical session", one.example_key
-    rule = CauseRules.shipped().named(one.cause)
+    rule = rules.named(one.cause)
     if rule is not None:
         yield "what happened", rule.title
         for i, cause in enumerate(rule.causes):
@@ -168,21 +182,22 @@ def _class_facts(one: AnomalyClass) -> Iterator[tuple[str, str]]:
 
 def _beside(typical: Sequence[str], usual: Sequence[str]) -> Table:
     made = table("", "template")
-    marks = {"only here": ("+", "red"), "only there": ("-", "dim"), "": ("", "")}
     for where, template in aligned(typical, usual):
-        mark, style = marks[where]
+        mark, style = STEP_MARKS[where]
         made.add_row(mark, shown(template, style, limit=200))
     return made
 
 
-def said_screen(statements: Sequence[Statement]) -> Iterator[RenderableType]:
-    """Who has said what about classes."""
+def said_screen(statements: Sequence[Statement], classes: Sequence[AnomalyClass]) -> Iterator[RenderableType]:
+    """Who has said what about classes: by their numbers, but for those that are none of these."""
     if not statements:
         return
+    numbers = {one.key: str(one.id) for one in classes}
     made = table("time", "by", "class", "said", "until", "why")
     for one in statements:
-        value = "" if one.topic == "expect" and one.value else one.value or "taken back"
+        value = "" if one.topic == "expect" and one.value else numbers.get(one.value, one.value) or "taken back"
         said = shown(f"{one.topic} {value}".strip())
         until = f"{one.until:%Y-%m-%d}" if one.until is not None else ""
-        made.add_row(f"{one.at:%Y-%m-%d %H:%M}", shown(one.by), shown(one.class_key), said, until, shown(one.why))
+        about = shown(numbers.get(one.class_key, one.class_key))
+        made.add_row(f"{one.at:%Y-%m-%d %H:%M}", shown(one.by), about, said, until, shown(one.why))
     yield made

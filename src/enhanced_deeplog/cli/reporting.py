@@ -11,6 +11,7 @@ from enhanced_deeplog.cli.terminal import message
 from enhanced_deeplog.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from enhanced_deeplog.cli.known import Known
     from enhanced_deeplog.cli.options import Reading
     from enhanced_deeplog.courses import KeptCourses
     from enhanced_deeplog.detector import EnhancedDeepLog
@@ -58,6 +59,7 @@ def reported_on(
     model: EnhancedDeepLog,
     findings: Sequence[Finding],
     courses: KeptCourses,
+    known: Known,
     reading: Reading,
     files: Sequence[str],
 ) -> Reported:
@@ -66,11 +68,12 @@ def reported_on(
 
     return Reported(
         findings,
-        model.classes,
+        known.classes,
         courses=[reading.course_to_show(course) for course in courses.courses()],
         summary=model.summary,
         rules=model.cause_rules,
         n_sessions=courses.n_sessions,
+        n_hidden=known.n_hidden,
         differences=reading.differences_to_show(model),
         source=Path(files[0]).name if len(files) == 1 else f"{len(files):,} logs",
     )

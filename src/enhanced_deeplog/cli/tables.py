@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Entry", "entry_list", "rarity", "severity_text", "share", "table"]
+__all__ = ["STEP_MARKS", "Entry", "entry_list", "rarity", "severity_text", "share", "table"]
 
 _RAREST = 1e9  # beyond it, a number would claim to know what no log can tell
 
@@ -47,6 +47,8 @@ def rarity(score: float) -> str:
     return f"one in {round(n / unit) * unit:,}"
 
 
+# Where a step of two sessions beside one another is -> what stands before it, and its style.
+STEP_MARKS = {"only here": ("+", "red"), "only there": ("-", "dim"), "left out": ("", "dim"), "": ("", "")}
 _SEVERITY_STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}
 
 

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from enhanced_deeplog.cli.tables import Entry, entry_list, rarity, severity_text, share, table
+from enhanced_deeplog.cli.tables import STEP_MARKS, Entry, entry_list, rarity, severity_text, share, table
 from enhanced_deeplog.cli.terminal import shown
 from enhanced_deeplog.courses import Course
 from enhanced_deeplog.explanation import pause_in_words
@@ -165,17 +165,14 @@ def _explanation(course: Course, part: str) -> Iterator[RenderableType]:
     if course.has_usual and finding.is_anomaly:
         yield Text("How it went (+), and how the normal session that is most like it went instead (-)", "bold")
         yield course_table(course)
-    if finding.advice:
-        yield shown(f"Advice: {finding.advice}")
     yield Text()
 
 
 def course_table(course: Course) -> Table:
     """The steps of a session beside those of the normal one that is most like it."""
     made = table("", ">line", "template")
-    marks = {"only here": ("+", "red"), "only there": ("-", "dim"), "left out": ("", "dim"), "": ("", "")}
     for step in course.steps:
-        mark, style = marks[step.where]
+        mark, style = STEP_MARKS[step.where]
         text = f"... {step.template}" if step.where == "left out" else step.template
         made.add_row(mark, "" if step.line is None else f"{step.line:,}", shown(text, style, limit=200))
     return made
@@ -191,6 +188,7 @@ def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
             yield "what happened", f"{finding.cause.title}: {finding.cause.source}:{finding.cause.line}{matched}"
             for i, cause in enumerate(finding.cause.likely):
                 yield "" if i else "likely causes", cause
+        yield "what to do", finding.advice
         if finding.owner:
             yield "owner", finding.owner
         if finding.expected:

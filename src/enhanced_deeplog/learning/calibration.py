@@ -194,6 +194,17 @@ def fit_temperature(logits: npt.NDArray[Any], classes: npt.NDArray[np.int64]) ->
     return float(candidates[int(np.argmin(losses))])
 
 
+def reliability(confidence: Float64s, correct: npt.NDArray[np.bool_], n_bins: int) -> list[tuple[float, float, int]]:
+    """Of answers in groups of like confidence: mean confidence, share that is right, and how many.
+
+    Example:
+        >>> reliability(np.array([.5, .9, .5, .9]), np.array([True, True, False, True]), 2)
+        [(0.5, 0.5, 2), (0.9, 1.0, 2)]
+    """
+    groups = [rows for rows in np.array_split(np.argsort(confidence, kind="stable"), n_bins) if len(rows)]
+    return [(float(confidence[rows].mean()), float(correct[rows].mean()), len(rows)) for rows in groups]
+
+
 def expected_calibration_error(confidence: Float64s, correct: npt.NDArray[np.bool_], n_bins: int = 15) -> float:
     """Mean gap between confidence and share of right answers, over bins of equal mass.
 
@@ -201,7 +212,4 @@ def expected_calibration_error(confidence: Float64s, correct: npt.NDArray[np.boo
         >>> round(expected_calibration_error(np.array([.9, .9, .6, .6]), np.array([True, True, True, False]), 2), 2)
         0.1
     """
-    order = np.argsort(confidence, kind="stable")
-    bins = [b for b in np.array_split(order, n_bins) if len(b)]
-    gaps = [abs(float(confidence[b].mean()) - float(correct[b].mean())) * len(b) for b in bins]
-    return sum(gaps) / len(confidence)
+    return sum(abs(sure - right) * n for sure, right, n in reliability(confidence, correct, n_bins)) / len(confidence)

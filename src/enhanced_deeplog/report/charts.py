@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enhanced_deeplog.findings import UNKNOWN_CLASS, Finding
+from enhanced_deeplog.learning.calibration import reliability
 from enhanced_deeplog.report.figure_parts import (
     DARK,
     MARKS,
@@ -201,9 +202,25 @@ def confidence_plot(findings: Sequence[Finding]) -> Plot | None:
 
 
 def learnt_plots(summary: Mapping[str, Any]) -> list[Plot]:
-    """The loss of each epoch, how many kinds there are, and what share of damaged normal sessions is found."""
-    made = [_loss(summary.get("losses") or ()), _numbers(summary), _scorecard(summary.get("scorecard") or ())]
+    """Loss of each epoch, number of kinds, what share of damaged normal sessions is found, whether confidence holds."""
+    made = [
+        _loss(summary.get("losses") or ()),
+        _numbers(summary),
+        _scorecard(summary.get("scorecard") or ()),
+        _calibration(summary.get("reliability") or ()),
+    ]
     return [plot for plot in made if plot is not None]
+
+
+def _calibration(groups: Sequence[Sequence[float]]) -> Plot | None:
+    if not groups:
+        return None
+    n = sum(int(group[2]) for group in groups)
+    about = (
+        f"{n:,} abnormal sessions that the classifier has not learnt from, in groups of like confidence; right is "
+        "what it puts into the kind where its likes were found. On the dotted line it is as often right as it says."
+    )
+    return _reliability_plot("Calibration", about, groups)
 
 
 def _loss(losses: Sequence[Sequence[float]]) -> Plot | None:
@@ -347,18 +364,18 @@ def _reliability(findings: Sequence[Finding], truth: Mapping[str, str]) -> list[
     sure = np.array([finding.confidence for finding in abnormal])
     if len(abnormal) < 20:
         return []
-    groups = np.array_split(np.argsort(sure, kind="stable"), min(10, len(abnormal) // 10))
-    x, y = [float(sure[rows].mean()) for rows in groups], [float(right[rows].mean()) for rows in groups]
+    groups = reliability(sure, right, min(10, len(abnormal) // 10))
+    about = (
+        "Abnormal sessions in groups of like confidence; on the dotted line it is as often right as it says. Right is "
+        "what is of the most frequent true kind of its class."
+    )
+    return [_reliability_plot("Does confidence keep what it promises", about, groups)]
+
+
+def _reliability_plot(title: str, about: str, groups: Sequence[Sequence[float]]) -> Plot:
+    """Mean confidence against the share that is right, of each group."""
     ideal = {"type": "scatter", "mode": "lines", "x": [0, 1], "y": [0, 1], "line": {"color": PALE, "dash": "dot"}}
     shares = {"range": [0, 1.03], "tickformat": ".1f", "dtick": 0.2}
     frame = layout(xaxis=axis("confidence", **shares), yaxis=axis("share that is right", **shares))
-    data = [{**ideal, "hoverinfo": "skip"}, _line(x, y, OURS_COLOUR, "sessions")]
-    return [
-        Plot(
-            "Does confidence keep what it promises",
-            "Abnormal sessions in groups of like confidence; on the dotted line it is as often right as it says. Right "
-            "is what is of the most frequent true kind of its class.",
-            {"data": data, "layout": frame},
-            300,
-        )
-    ]
+    line = _line([group[0] for group in groups], [group[1] for group in groups], OURS_COLOUR, "sessions")
+    return Plot(title, about, {"data": [{**ideal, "hoverinfo": "skip"}, line], "layout": frame}, 300)
