@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ __all__ = ["CauseRule", "CauseRules", "RuleMatch"]
 _TEXTS = {"name", "title", "pattern", "unless", "severity", "advice"}
 _LISTS = {"causes", "matches", "near_misses"}
 _NEEDED = {"name", "title", "pattern", "causes", "advice"}
+_DIGITS = re.compile("[0-9]+")
 _FEW = 100  # lines of a micro-batch
 _MAX_MATCHED = 200  # characters of a line that are shown as what matched
 
@@ -129,13 +131,14 @@ class CauseRules:
 
     def _candidates(self, lines: Sequence[str]) -> dict[int, list[str]]:
         """By rule, the distinct lines that have the words without which it can't match."""
-        distinct = list(dict.fromkeys(lines))
+        alike: dict[str, list[str]] = {}  # those that differ in digits alone: no word has any
+        for line in dict.fromkeys(lines):
+            alike.setdefault(_DIGITS.sub("0", line.lower()), []).append(line)
         of_rule: dict[int, list[str]] = {}
-        lower = [line.lower() for line in distinct]
-        for line, low, words in zip(distinct, lower, self._words_of(lower), strict=True):
+        for shape, words in zip(alike, self._words_of(list(alike)), strict=True):
             for place in {*self._always, *(place for word in words for place in self._by_word[word])}:
-                if self._needed[place].are_in(low):
-                    of_rule.setdefault(place, []).append(line)
+                if self._needed[place].are_in(shape):
+                    of_rule.setdefault(place, []).extend(alike[shape])
         return of_rule
 
     def _words_of(self, lower: Sequence[str]) -> list[list[str]]:

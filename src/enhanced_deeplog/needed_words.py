@@ -19,8 +19,8 @@ class NeededWords:
     """What a text must have to match.
 
     Attributes:
-        groups: Of each, one thing at least: a lower-case word, or all that a branch of the pattern needs. With no
-            group nothing is known, and any text may match.
+        groups: Of each, one thing at least: a lower-case word without digits, or all that a branch of the pattern
+            needs. With no group nothing is known, and any text may match.
     """
 
     groups: tuple[tuple[str | NeededWords, ...], ...]
@@ -47,6 +47,8 @@ def needed_words(pattern: str) -> NeededWords:
         (False, True)
         >>> sorted(needed.rarest())
         ['disk', 'no space left', 'volume']
+        >>> needed_words("answered 50[0-9] at once").groups
+        (('answered ',), (' at once',))
     """
     try:
         tree = parser.parse(pattern)
@@ -65,7 +67,7 @@ def _of_sequence(parts: Iterable[tuple[Any, Any]]) -> NeededWords:
     groups: list[tuple[str | NeededWords, ...]] = []
     run = ""
     for kind, value in [*parts, (None, None)]:
-        if kind is op.LITERAL:
+        if kind is op.LITERAL and not 0x30 <= value <= 0x39:
             run += chr(value).lower()
             continue
         if len(run) >= _LEAST_LETTERS:
