@@ -118,17 +118,12 @@ class KnownCounts:
         excess = np.empty(counts.shape)
         for opened, known, n_known in ((False, self.whole, self.n_whole), (True, self.any, self.n_any)):
             rows = np.flatnonzero(is_open == opened)
-            distinct, inverse = np.unique(counts[rows], axis=0, return_inverse=True)
-            scaled = known * self.scale
+            distinct, inverse, _ = _distinct(counts[rows])
             n_alike = max(round(share * int(n_known.sum())), self.n_alike)
-            found = np.empty(distinct.shape)
-            for i, row in enumerate(distinct * self.scale):
-                difference = row - scaled  # (K, V)
-                if opened:
-                    difference = np.maximum(difference, 0.0)
-                distance = np.abs(difference).sum(axis=1)
-                found[i] = difference[nth_nearest(distance[None], n_known[None], n_alike)[0]]
-            excess[rows] = found[inverse.ravel()]
+            compared = distinct * self.scale, known * self.scale
+            nearest, _ = _nearest(*compared, n_known, n_alike=n_alike, only_excess=opened, skip_itself=False)
+            found = compared[0] - compared[1][nearest]
+            excess[rows] = (np.maximum(found, 0.0) if opened else found)[inverse]
         return excess
 
     def _judge(self, counts: Float64s, is_open: Bools, *, leave_one_out: bool) -> Float64s:
@@ -140,12 +135,12 @@ class KnownCounts:
             # Judged by the others: a session with enough twins among them is known without itself. Those of an open
             # one are all sessions, those of a whole one the whole ones.
             among = counts if opened else counts[rows]
-            distinct, inverse, n_twins = np.unique(among, axis=0, return_inverse=True, return_counts=True)
-            inverse = inverse.ravel()[rows] if opened else inverse.ravel()
+            distinct, inverse, n_twins = _distinct(among)
+            inverse = inverse[rows] if opened else inverse
             wanted = np.bincount(inverse, minlength=len(distinct)) > 0
             judged = np.flatnonzero(wanted & (n_twins <= self.n_alike) if leave_one_out else wanted)
             distances = np.zeros(len(distinct))
-            distances[judged] = _near(
+            _, distances[judged] = _nearest(
                 distinct[judged] * self.scale,
                 known * self.scale,
                 n_known,
@@ -187,7 +182,7 @@ class SeenCounts:
 
 def _most_frequent(counts: Float64s, seed: int) -> tuple[Float64s, Int64s]:
     """Distinct counts and how many sessions had each; of too many, the most frequent ones."""
-    distinct, n_twins = np.unique(counts, axis=0, return_counts=True)
+    distinct, _, n_twins = _distinct(counts)
     kept = np.arange(len(distinct))
     if len(distinct) > _MAX_KNOWN:
         tie_break = np.random.default_rng(seed).random(len(distinct))
@@ -195,30 +190,61 @@ def _most_frequent(counts: Float64s, seed: int) -> tuple[Float64s, Int64s]:
     return np.asarray(distinct[kept]), n_twins[kept].astype(np.int64)
 
 
-def _near(
+def _distinct(counts: Float64s) -> tuple[Float64s, Int64s, Int64s]:
+    """Distinct counts, ascending, float64 (D, V); which of them each is, int64 (S,); how many are so, int64 (D,).
+
+    Bytes of whole numbers with the highest first have the order of the numbers, and are compared at once: `np.unique`
+    by rows goes through them one by one, which takes minutes where there are thousands of events.
+    """
+    keys = np.ascontiguousarray(counts.astype(">u4")).view(np.dtype((np.void, 4 * counts.shape[1]))).ravel()
+    _, first, inverse, n_twins = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    return counts[first], inverse.ravel(), n_twins
+
+
+def _nearest(
     rows: Float64s, known: Float64s, n_known: Int64s, *, n_alike: int, only_excess: bool, skip_itself: bool
-) -> Float64s:
-    """L1 distance of each row within which `n_alike` known sessions lie (all, where there are fewer), float64 (N,).
+) -> tuple[Int64s, Float64s]:
+    """The known session within whose L1 distance of each row `n_alike` of them lie (all, where there are fewer).
 
     Args:
-        rows: float64 (N, V).
+        rows: Counts of none of which is negative, float64 (N, V).
         known: Distinct, float64 (K, V).
         n_known: How many sessions each of them stands for, int64 (K,).
         n_alike: How many must be near.
         only_excess: Count only what a row has more of.
         skip_itself: One of the known sessions is the row itself, and doesn't count.
+
+    Returns:
+        Which of the known ones that is, int64 (N,), and its distance, float64 (N,).
     """
-    near = np.empty(len(rows))
-    step = max(1, _CELLS // max(known.size, 1))
+    nearest, near = np.empty(len(rows), dtype=np.int64), np.empty(len(rows))
+    by_event = np.ascontiguousarray(known.T)  # (V, K)
+    total, n_events = known.sum(axis=1), np.count_nonzero(known, axis=1)
+    step = max(1, _CELLS // len(known))
     for start in range(0, len(rows), step):
-        difference = rows[start : start + step, None, :] - known[None, :, :]  # (B, K, V)
-        itself = ~difference.any(axis=2) if skip_itself else np.zeros(difference.shape[:2], dtype=np.bool_)
-        distance = (np.maximum(difference, 0.0) if only_excess else np.abs(difference)).sum(axis=2)
-        others = n_known - itself  # (B, K)
-        found = distance[np.arange(len(distance)), nth_nearest(distance, others, n_alike)]
+        some = rows[start : start + step]
+        distance = np.empty((len(some), len(known)))  # (B, K)
+        itself = np.zeros(distance.shape, dtype=np.bool_)
+        for i, row in enumerate(some):
+            had = np.flatnonzero(row)  # of thousands of events, few sessions have many
+            among = by_event[had]  # (C, K)
+            difference = row[had, None] - among
+            # Whether a known one has others besides is told by whole numbers: where it has none, that is 0 exactly.
+            has_more = n_events > np.count_nonzero(among, axis=0)
+            if only_excess:
+                distance[i] = np.maximum(difference, 0.0).sum(axis=0)
+            else:
+                besides = np.where(has_more, total - among.sum(axis=0), 0.0)
+                distance[i] = np.abs(difference).sum(axis=0) + besides
+            if skip_itself:
+                itself[i] = ~(difference.any(axis=0) | has_more)
+        others = n_known - itself
+        found = nth_nearest(distance, others, n_alike)
+        nearest[start : start + step] = found
         # Where no other session is known, all that a row has is too much.
-        near[start : start + step] = np.where(others.any(axis=1), found, rows[start : start + step].sum(axis=1))
-    return near
+        distance = distance[np.arange(len(some)), found]
+        near[start : start + step] = np.where(others.any(axis=1), distance, some.sum(axis=1))
+    return nearest, near
 
 
 def nth_nearest(distance: Float64s, n_known: Int64s, n_alike: int) -> Int64s:

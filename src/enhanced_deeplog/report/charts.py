@@ -235,8 +235,8 @@ def _loss(losses: Sequence[Sequence[float]]) -> Plot | None:
     keys = Key(MIDDLE, "━", "sessions that it learnt from"), Key(OURS_COLOUR, "━", "held-out sessions")
     return Plot(
         "Learning normal behaviour",
-        "How badly events are predicted, epoch by epoch: the held-out loss should fall and stay low. What was learnt from "
-        "is asked for the events inside each window, too, and so lies higher.",
+        "How badly events are predicted, epoch by epoch: the held-out loss should fall and stay low. What was learnt "
+        "from is asked for the events inside each window, too, and so lies higher.",
         {"data": data, "layout": frame},
         260,
         keys,
