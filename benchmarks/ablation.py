@@ -44,6 +44,7 @@ STAGE_1: dict[str, Settings] = {
     "window of 15 events": {"learning.window_size": "15"},
     "features of windows of 5 and 15, too": {"features.window_sizes": "[5, 15]"},
     "time between events": {"detection.timing": "true"},
+    "values of parameters": {"detection.values": "true"},
 }
 _BLOCKS = ("surprise_profile", "count_deviation", "deviation")
 LATER: dict[str, Settings] = {

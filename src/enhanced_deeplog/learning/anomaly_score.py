@@ -1,4 +1,4 @@
-"""How odd a session is: novelty of its counts; surprise, misplacement and lateness that accumulate; its end.
+"""How odd a session is: novelty of its counts; surprise, misplacement, lateness, odd numbers that add up; its end.
 
 Each kind of evidence becomes a rarity among normal sessions. There are two views of a session, what it consists of and
 in which order that came; the view in which it is rarer speaks for it, and the other may agree.
@@ -15,12 +15,14 @@ import numpy.typing as npt
 
 from enhanced_deeplog.learning.calibration import CleanPart, Tail, most_expected
 
-__all__ = ["EVIDENCE", "TIMING", "SessionScore"]
+__all__ = ["EVERY_EVIDENCE", "EVIDENCE", "TIMING", "VALUES", "SessionScore"]
 
 Float64s = npt.NDArray[np.float64]
 
 EVIDENCE = ("counts", "surprise", "misplacement", "end")
 TIMING = "timing"  # a fifth kind, where pauses are judged
+VALUES = "values"  # a sixth, where the numbers of records are judged
+EVERY_EVIDENCE = (*EVIDENCE, TIMING, VALUES)
 _LEAST_SCALE = 0.5  # differences smaller than this mean nothing: half a typical step of a count, half a nat
 
 _N_LARGEST = 1000  # normal scores kept to check a threshold by
@@ -117,7 +119,7 @@ class SessionScore:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SessionScore:
         """The inverse of `to_json`."""
-        kinds = [kind for kind in (*EVIDENCE, TIMING) if kind in data["tails"]]
+        kinds = [kind for kind in EVERY_EVIDENCE if kind in data["tails"]]
         tails = {kind: Tail.from_json(data["tails"][kind]) for kind in kinds}
         largest = np.asarray(data["largest"], dtype=np.float64)
         combined = Tail.from_json(data["combined"])
