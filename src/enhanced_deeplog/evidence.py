@@ -281,7 +281,8 @@ def telling_places(
 ) -> tuple[Int64s, Bools]:
     """Places of the events that tell best why a session is odd, in the order of the session.
 
-    What surprised, what was misplaced, what came late, what had odd numbers, and what there is too much of; a few even where nothing is odd.
+    What surprised, what was misplaced, what came late, what has odd numbers, and what there is too much of; a few even
+    where nothing is odd.
 
     Args:
         scored: The sessions.

@@ -59,8 +59,8 @@ _ADVICE: dict[Pattern, str] = {
     "missing or done too often.",
     "slow_step": "The marked records came late. Look at what the session waited for just before them: a call, a lock, "
     "a full queue.",
-    "odd_value": "A number in the marked records is out of the usual: a size, a count, a duration, a code. Look at what it "
-    "says, and at where it comes from.",
+    "odd_value": "A number in the marked records is out of the usual: a size, a count, a duration, a code. Look at "
+    "what it says, and at where it comes from.",
 }
 
 

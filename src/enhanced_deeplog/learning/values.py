@@ -30,6 +30,7 @@ _SHOWN = 5  # of few values, the most frequent ones are shown
 _ODD_SHARE = 0.05  # of the values, that are looked at to see whether a place changes with time
 _LEAST_ODD = 5  # and the oddest of them, so many
 _SLACK = 2.0  # values come in bursts, and what was learnt from half of them is not exact: twice as many may be odd
+_NOTHING = 0.01  # of the smallest value seen
 _TWO_SIDES = float(np.log(2.0))
 
 
@@ -57,7 +58,7 @@ class FewValues:
         as_rare = self.n_seen[None, :] <= self.n_seen[:, None]  # (L, L)
         known = np.log(n_all / (as_rare * self.n_seen).sum(axis=1))
         place = np.minimum(np.searchsorted(self.values, numbers), len(self.values) - 1)
-        return np.where(self.values[place] == numbers, known[place], np.log(n_all + 1.0))
+        return np.asarray(np.where(self.values[place] == numbers, known[place], np.log(n_all + 1.0)), dtype=np.float64)
 
     def usual(self) -> tuple[Float64s, float]:
         """The most frequent values, and what share of all they are."""
@@ -71,7 +72,7 @@ class ValueRange:
 
     Attributes:
         n_values: So many were seen.
-        resolution: The smallest of them that is not 0, without its sign.
+        resolution: A hundredth of the smallest of them that is not 0, without its sign: what is less is as good as 0.
         largest: Some of the largest from the median on, and of the smallest with the sign turned round, as signed
             logarithms, ascending, float64 (2, N_LARGEST).
         rarity: -log of the share of all that are at least so large, or so small, float64 (2, N_LARGEST).
@@ -88,7 +89,7 @@ class ValueRange:
     def fit(cls, numbers: Float64s) -> ValueRange:
         """Learn it from the numbers of normal sessions, float64 (N,)."""
         sizes = np.abs(numbers)
-        resolution = float(sizes[sizes > 0].min(initial=np.inf))
+        resolution = _NOTHING * float(sizes[sizes > 0].min(initial=np.inf))
         resolution = resolution if np.isfinite(resolution) else 1.0
         signed = _signed_log(numbers, resolution)
         sides = (np.sort(signed), np.sort(-signed))
@@ -260,20 +261,36 @@ def _form_of(numbers: Float64s) -> Form | None:
     """What a place holds, by its numbers in the order of time, float64 (N,); None where that changes with time."""
     few = FewValues.fit(numbers)
     is_few = len(few.values) <= MOST_FEW and few.n_seen.min() >= _LEAST_SEEN
-    half = len(numbers) // 2
-    earlier = FewValues.fit(numbers[:half]) if is_few else ValueRange.fit(numbers[:half])
-    if not _is_usual(earlier.oddness(numbers[half:]), half):
+    earlier, later = np.split(numbers, [len(numbers) // 2])
+    is_steady = _few_are_steady(earlier, later) if is_few else _range_is_steady(earlier, later)
+    if not is_steady:
         return None
     return few if is_few else ValueRange.fit(numbers)
 
 
-def _is_usual(oddness: Float64s, n_learnt: int) -> bool:
-    """Whether later numbers are no odder than chance explains, by so many that came earlier."""
-    for share in (_ODD_SHARE, _LEAST_ODD / n_learnt):
-        n_odd = int((oddness >= -np.log(share)).sum())
-        if n_odd > most_expected(_SLACK * share * len(oddness)):
+def _few_are_steady(earlier: Float64s, later: Float64s) -> bool:
+    """Whether later values are no rarer among earlier ones than chance explains."""
+    oddness = FewValues.fit(earlier).oddness(later)
+    shares = (_ODD_SHARE, _LEAST_ODD / len(earlier))
+    return all(_by_chance(int((oddness >= -np.log(share)).sum()), share, len(later)) for share in shares)
+
+
+def _range_is_steady(earlier: Float64s, later: Float64s) -> bool:
+    """Whether later values lie outside the earlier ones no more often than chance explains.
+
+    By their order alone: a counter that is far from 0 hardly grows in the logarithm.
+    """
+    ordered = np.sort(earlier)
+    for n_odd in (_ODD_SHARE * len(earlier), _LEAST_ODD):
+        n_side = int(n_odd / 2)
+        n_outside = int(((later < ordered[n_side]) | (later > ordered[-1 - n_side])).sum())
+        if not _by_chance(n_outside, 2.0 * (n_side + 1) / (len(earlier) + 1), len(later)):
             return False
     return True
+
+
+def _by_chance(n_odd: int, share: float, n_values: int) -> bool:
+    return n_odd <= most_expected(_SLACK * share * n_values)
 
 
 def _signed_log(numbers: Float64s, resolution: float) -> Float64s:

@@ -415,7 +415,7 @@ def _rows(first: Int64s, n_records: Int64s, starts: Int64s) -> Int64s:
 def _places(n_records: Int64s, starts: Int64s) -> Int64s:
     """The event that each record is, int64 (R,)."""
     firsts = np.cumsum(n_records) - n_records
-    return np.arange(n_records.sum()) + np.repeat(starts[:-1] - firsts, n_records)
+    return np.asarray(np.arange(n_records.sum()) + np.repeat(starts[:-1] - firsts, n_records))
 
 
 def _pauses(records: pl.DataFrame, places: Int64s, n_events: int) -> Float64s:
