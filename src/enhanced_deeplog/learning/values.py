@@ -30,7 +30,9 @@ _SHOWN = 5  # of few values, the most frequent ones are shown
 _ODD_SHARE = 0.05  # of the values, that are looked at to see whether a place changes with time
 _LEAST_ODD = 5  # and the oddest of them, so many
 _SLACK = 2.0  # values come in bursts, and what was learnt from half of them is not exact: twice as many may be odd
-_NOTHING = 0.01  # of the smallest value seen
+_NOTHING = 0.01  # of the power of ten below the smallest value seen
+_LEAST = 1e-300  # what is less is 0
+_DIGITS = 2  # of a logarithm: values that differ by a hundredth are one, and a bundle tells none of them exactly
 _TWO_SIDES = float(np.log(2.0))
 
 
@@ -72,7 +74,7 @@ class ValueRange:
 
     Attributes:
         n_values: So many were seen.
-        resolution: A hundredth of the smallest of them that is not 0, without its sign: what is less is as good as 0.
+        resolution: Far less than any of them but 0, without its sign; what is less is as good as 0.
         largest: Some of the largest from the median on, and of the smallest with the sign turned round, as signed
             logarithms, ascending, float64 (2, N_LARGEST).
         rarity: -log of the share of all that are at least so large, or so small, float64 (2, N_LARGEST).
@@ -89,8 +91,9 @@ class ValueRange:
     def fit(cls, numbers: Float64s) -> ValueRange:
         """Learn it from the numbers of normal sessions, float64 (N,)."""
         sizes = np.abs(numbers)
-        resolution = _NOTHING * float(sizes[sizes > 0].min(initial=np.inf))
-        resolution = resolution if np.isfinite(resolution) else 1.0
+        least = float(sizes[sizes > 0].min(initial=np.inf))
+        least = max(least, _LEAST) if np.isfinite(least) else 1.0
+        resolution = float(_NOTHING * 10.0 ** np.floor(np.log10(least)))
         signed = _signed_log(numbers, resolution)
         sides = (np.sort(signed), np.sort(-signed))
         points = [largest_of(side) for side in sides]
@@ -112,11 +115,12 @@ class ValueRange:
         return np.asarray(np.maximum(np.max(sides, axis=0) - _TWO_SIDES, 0.0))
 
     def usual(self) -> tuple[Float64s, float]:
-        """Between which values nearly all are, float64 (2,), and what share of all that is."""
+        """Between which values nearly all are, with two digits, float64 (2,), and what share of all that is."""
         point, share_beyond = usual_point(self.n_values)
         most, least = self.largest[0, point], -self.largest[1, point]
         ends = np.array([least, most])
-        return np.sign(ends) * (np.exp(np.abs(ends)) - 1.0) * self.resolution, 1.0 - 2.0 * share_beyond
+        exact = np.sign(ends) * (np.exp(np.abs(ends)) - 1.0) * self.resolution
+        return np.array([float(f"{value:.2g}") for value in exact]), 1.0 - 2.0 * share_beyond
 
 
 Form: TypeAlias = FewValues | ValueRange
@@ -294,6 +298,6 @@ def _by_chance(n_odd: int, share: float, n_values: int) -> bool:
 
 
 def _signed_log(numbers: Float64s, resolution: float) -> Float64s:
-    """0 at 0; each factor is as far beyond the resolution."""
+    """0 at 0; far from it, each factor is as far, wherever it begins."""
     size = np.log(np.abs(numbers) + resolution) - np.log(resolution)
-    return np.asarray(np.sign(numbers) * size)
+    return np.asarray(np.sign(numbers) * np.round(size, _DIGITS))
