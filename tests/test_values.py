@@ -199,9 +199,9 @@ def test_random_numbers_stay_as_odd_as_they_were(seed: int) -> None:
     assert (later > np.log(1000)).mean() < 0.005
 
 
-def test_the_usual_most_is_what_one_session_in_twenty_passes() -> None:
-    usual = UsualOddness.fit(np.arange(40.0), np.arange(0, 41, 2))
-    assert (np.arange(1.0, 40.0, 2.0) > usual.most).sum() == 1
+def test_the_usual_most_is_what_one_session_in_a_hundred_passes() -> None:
+    usual = UsualOddness.fit(np.arange(400.0), np.arange(0, 401, 2))
+    assert (np.arange(1.0, 400.0, 2.0) > usual.most).sum() == 2
 
 
 def test_what_is_usual_is_told_with_the_share_that_it_is_seen_of() -> None:

@@ -23,6 +23,9 @@ EVIDENCE = ("counts", "surprise", "misplacement", "end")
 TIMING = "timing"  # a fifth kind, where pauses are judged
 VALUES = "values"  # a sixth, where the numbers of records are judged
 EVERY_EVIDENCE = (*EVIDENCE, TIMING, VALUES)
+# Of the many numbers of a session, some are rare by chance. They speak only where they are rarer by so much than all else
+# must be: at any threshold, they add a twentieth to the false alarms.
+_HANDICAP = float(np.log(20.0))
 _LEAST_SCALE = 0.5  # differences smaller than this mean nothing: half a typical step of a count, half a nat
 
 _N_LARGEST = 1000  # normal scores kept to check a threshold by
@@ -58,7 +61,7 @@ class SessionScore:
             clean: Which of the values to trust; None where all sessions are known to be normal.
         """
         tails = {kind: _fit_tail(values, clean) for kind, values in evidence.items()}
-        together = _together({kind: tail.rarity(evidence[kind]) for kind, tail in tails.items()}, agreement)
+        together = _together(_rarities(tails, evidence), agreement)
         combined = _fit_tail(together, clean)
         # Where abnormal sessions may be among them, the largest scores contradict nothing.
         scores = np.sort(combined.rarity(together))[::-1] if clean is None else np.zeros(0)
@@ -99,8 +102,8 @@ class SessionScore:
         return float(low / self.n_normal), float(chi2.ppf(0.975, 2 * n_above + 2) / 2 / self.n_normal)
 
     def rarities(self, evidence: Mapping[str, Float64s]) -> dict[str, Float64s]:
-        """Rarity of each kind of evidence that counts, nats, float64 (S,)."""
-        return {kind: tail.rarity(evidence[kind]) for kind, tail in self.tails.items()}
+        """Rarity of each kind of evidence that counts, that of odd numbers less a handicap, nats, float64 (S,)."""
+        return _rarities(self.tails, evidence)
 
     def score(self, evidence: Mapping[str, Float64s]) -> Float64s:
         """One normal session in exp(score) is at least this odd, float64 (S,)."""
@@ -124,6 +127,13 @@ class SessionScore:
         largest = np.asarray(data["largest"], dtype=np.float64)
         combined = Tail.from_json(data["combined"])
         return cls(tails, float(data["agreement"]), combined, largest, int(data["n_normal"]))
+
+
+def _rarities(tails: Mapping[str, Tail], evidence: Mapping[str, Float64s]) -> dict[str, Float64s]:
+    rarities = {kind: tail.rarity(evidence[kind]) for kind, tail in tails.items()}
+    if VALUES in rarities:
+        rarities[VALUES] = np.maximum(rarities[VALUES] - _HANDICAP, 0.0)
+    return rarities
 
 
 def _together(rarities: Mapping[str, Float64s], agreement: float) -> Float64s:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from enhanced_deeplog.events import FIRST_TEMPLATE
 from enhanced_deeplog.learning.calibration import most_expected
 from enhanced_deeplog.learning.groups import groups_of
 from enhanced_deeplog.learning.upper_tail import N_LARGEST, largest_of, rarity_of, tail_scale, usual_point
@@ -151,7 +152,8 @@ class UsualValues:
             Du et al., CCS 2017 (DeepLog), section 3.2, judges the values of parameters by a second LSTM for each
             template. Quantiles by place, and that a place must be the same all the time, are ours.
         """
-        codes, values = _coded(numbers, event_ids)
+        has_template = event_ids >= FIRST_TEMPLATE  # what UNKNOWN records carry has nothing in common
+        codes, values = _coded(numbers[has_template], event_ids[has_template])
         found = [
             (code, form)
             for code, members in groups_of(codes)
@@ -232,7 +234,7 @@ class UsualOddness:
 
     Attributes:
         drift: Oddness that a record may have, nats: mean + standard deviation.
-        most: The oddest record of nineteen in twenty normal sessions is at most so odd, nats.
+        most: The oddest record of 99 in 100 normal sessions is at most so odd, nats: of many, some are odd by chance.
     """
 
     drift: float
@@ -247,7 +249,7 @@ class UsualOddness:
             starts: Where each session begins, int64 (S + 1,).
         """
         oddest = np.maximum.reduceat(oddness, starts[:-1])
-        return cls(float(oddness.mean() + oddness.std()), float(np.quantile(oddest, 0.95)))
+        return cls(float(oddness.mean() + oddness.std()), float(np.quantile(oddest, 0.99)))
 
 
 def _coded(numbers: Float64s, event_ids: Int64s) -> tuple[Int64s, Float64s]:
