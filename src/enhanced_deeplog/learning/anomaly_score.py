@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enhanced_deeplog.learning.calibration import CleanPart, Tail, most_expected
+from enhanced_deeplog.learning.values import HANDICAP
 
 __all__ = ["EVERY_EVIDENCE", "EVIDENCE", "TIMING", "VALUES", "SessionScore"]
 
@@ -23,9 +24,6 @@ EVIDENCE = ("counts", "surprise", "misplacement", "end")
 TIMING = "timing"  # a fifth kind, where pauses are judged
 VALUES = "values"  # a sixth, where the numbers of records are judged
 EVERY_EVIDENCE = (*EVIDENCE, TIMING, VALUES)
-# Of the many numbers of a session, some are rare by chance. They speak only where they are rarer by so much than all else
-# must be: at any threshold, they add a twentieth to the false alarms.
-_HANDICAP = float(np.log(20.0))
 _LEAST_SCALE = 0.5  # differences smaller than this mean nothing: half a typical step of a count, half a nat
 
 _N_LARGEST = 1000  # normal scores kept to check a threshold by
@@ -132,7 +130,7 @@ class SessionScore:
 def _rarities(tails: Mapping[str, Tail], evidence: Mapping[str, Float64s]) -> dict[str, Float64s]:
     rarities = {kind: tail.rarity(evidence[kind]) for kind, tail in tails.items()}
     if VALUES in rarities:
-        rarities[VALUES] = np.maximum(rarities[VALUES] - _HANDICAP, 0.0)
+        rarities[VALUES] = np.maximum(rarities[VALUES] - HANDICAP, 0.0)
     return rarities
 
 

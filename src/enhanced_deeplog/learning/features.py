@@ -18,7 +18,7 @@ from enhanced_deeplog.config import Block
 from enhanced_deeplog.events import END
 from enhanced_deeplog.learning.known_counts import KnownCounts, count_events
 from enhanced_deeplog.learning.pauses import UsualLateness
-from enhanced_deeplog.learning.values import UsualOddness
+from enhanced_deeplog.learning.values import HANDICAP, UsualOddness
 
 __all__ = ["FeatureSpace", "ScoredSessions"]
 
@@ -265,12 +265,14 @@ def lateness_profile(scored: ScoredSessions, usual: UsualLateness | None) -> Flo
 def oddness_profile(scored: ScoredSessions, usual: UsualOddness | None) -> Float64s:
     """Which events had odd numbers: the square root of each one's share of the oddness above the usual most.
 
+    And above the handicap that odd numbers have: what is odd by chance makes no kinds.
+
     Returns:
         float64 (S, V), rows of length 1 (squares are shares), or 0 where no number was odd.
     """
     if scored.oddness is None or usual is None:
         return np.zeros((len(scored), scored.n_events))
-    odd = np.maximum(scored.oddness - usual.most, 0.0)
+    odd = np.maximum(scored.oddness - usual.most - HANDICAP, 0.0)
     return _unit_rows(np.sqrt(_by_event(scored, odd, scored.n_events)))
 
 
