@@ -34,8 +34,8 @@ _SLACK = 2.0  # values come in bursts, and what was learnt from half of them is 
 _NOTHING = 0.01  # of the power of ten below the smallest value seen
 _LEAST = 1e-300  # what is less is 0
 _DIGITS = 2  # of a logarithm: values that differ by a hundredth are one, and a bundle tells none of them exactly
-# Of the many numbers of a session, some are rare by chance. They speak only where they are rarer by so much than all else
-# must be, nats: at any threshold, they add a twentieth to the false alarms.
+# Of the many numbers of a session, some are rare by chance. They speak only where they are rarer, by so many nats, than
+# all else must be: at any threshold, they add a twentieth to the false alarms.
 HANDICAP = float(np.log(20.0))
 _TWO_SIDES = float(np.log(2.0))
 
