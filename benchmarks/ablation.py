@@ -44,6 +44,7 @@ STAGE_1: dict[str, Settings] = {
     "window of 15 events": {"learning.window_size": "15"},
     "features of windows of 5 and 15, too": {"features.window_sizes": "[5, 15]"},
     "time between events": {"detection.timing": "true"},
+    "values of parameters": {"detection.values": "true"},
     "batches of 8 windows": {"learning.batch_size": "8"},
     "batches of 128 windows": {"learning.batch_size": "128"},
     "learning rate of .003": {"learning.learning_rate": "0.003"},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -340,3 +342,71 @@ def naive_nth_nearest(distance: Sequence[float], n_known: Sequence[int], n_alike
         if passed >= min(n_alike, sum(n_known)):
             return i
     return order[-1]
+
+
+# --- Numbers of bodies: character by character --------------------------------------------------------------
+
+_OPENS = " =([{<\"'&|;,"
+_ENDS = " =()[]{}<>\"'&|;,"
+_KEY = string.ascii_letters + "_.-"
+_POWERS = {f"{letter}{rest}": 1024.0**p for p, letter in enumerate("KMGTPE", 1) for rest in ("", "B", "iB")}
+_UNITS = {"ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9, "s": 1.0, "B": 1.0, **_POWERS}
+
+
+def naive_numbers(body: str) -> list[float]:
+    """Look at each character for a word that begins with a digit; keep those words that are numbers."""
+    found: list[float] = []
+    at = 0
+    while at <= len(body):
+        begin = _begin_of_word(body, at)
+        if begin is None:
+            at += 1
+            continue
+        at = _end_of_word(body, begin)
+        value = _value_of(body[begin:at])
+        if value is not None and abs(value) < 1e300:
+            found.append(value)
+    return found[:4]
+
+
+def _begin_of_word(body: str, at: int) -> int | None:
+    """Where the digits (or their sign) stand that a word at this place begins with."""
+    for begin in ([0] if at == 0 else []) + ([at + 1] if body[at : at + 1] and body[at] in _OPENS else []):
+        key = begin
+        while body[key : key + 1] and body[key] in _KEY:
+            key += 1
+        for digits in ([key + 1] if body[key : key + 1] == ":" else []) + [begin]:
+            signed = digits + (body[digits : digits + 1] in ("+", "-"))
+            if body[signed : signed + 1] and body[signed] in string.digits:
+                return digits
+    return None
+
+
+def _end_of_word(body: str, begin: int) -> int:
+    end = begin
+    while end < len(body):
+        comma_in_number = body[end] == "," and body[end + 1 : end + 2] in [*string.digits]
+        if body[end] in _ENDS and not comma_in_number:
+            break
+        end += 1
+    for unit in _UNITS:
+        after = end + 1 + len(unit)
+        word_goes_on = body[after : after + 1] in [*string.ascii_letters, *string.digits, "_"]
+        if body.startswith(f" {unit}", end) and not word_goes_on:
+            return after
+    return end
+
+
+def _value_of(word: str) -> float | None:
+    """A number, perhaps a unit, perhaps marks, perhaps another unit that then belongs to nothing."""
+    for other in ["", *(f" {unit}" for unit in _UNITS)]:
+        if not word.endswith(other):
+            continue
+        marked = word.removesuffix(other).rstrip("%.:!?")
+        for unit, factor in [(f"{gap}{unit}", factor) for gap in ("", " ") for unit, factor in _UNITS.items()] + [
+            ("", 1.0)
+        ]:
+            number = marked.removesuffix(unit) if marked.endswith(unit) else ""
+            if re.fullmatch(r"[-+]?[0-9]+(\.[0-9]+)?([eE][-+][0-9]+)?", number):
+                return float(number) * factor
+    return None

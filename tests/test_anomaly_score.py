@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enhanced_deeplog.learning.anomaly_score import EVIDENCE, SessionScore
+from enhanced_deeplog.learning.anomaly_score import EVIDENCE, VALUES, SessionScore
 from enhanced_deeplog.learning.calibration import CleanPart, most_expected
 
 
@@ -42,6 +42,19 @@ def test_what_is_odd_in_content_and_in_order_is_odder_than_what_is_odd_in_either
     assert both > max(content, order) + 2.0
     content, order, both = (SessionScore.fit(normal).score(evidence)[0] for evidence in one)
     assert both == max(content, order)
+
+
+def test_odd_numbers_add_few_false_alarms_and_speak_only_where_they_are_rarer_than_other_evidence_must_be() -> None:
+    normal, fresh = exponential(5000, seed=0), exponential(100_000, seed=1)
+    rng = np.random.default_rng(2)
+    with_values = SessionScore.fit({**normal, VALUES: rng.exponential(1.0, 5000)})
+    alone = SessionScore.fit(normal)
+    same = {**fresh, VALUES: np.zeros(100_000)}
+    both = [(score.score(evidence) > np.log(100)).mean() for score, evidence in ((with_values, same), (alone, fresh))]
+    assert both[0] == pytest.approx(both[1], rel=0.1)
+    usual = {kind: np.full(2, 0.5) for kind in EVIDENCE}
+    odd, odder = with_values.score({**usual, VALUES: np.array([7.5, 30.0])})
+    assert odd < np.log(1000) < 20.0 < odder
 
 
 def test_evidence_that_does_not_count_says_nothing() -> None:

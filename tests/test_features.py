@@ -11,9 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enhanced_deeplog.config import Block
-from enhanced_deeplog.learning.features import FeatureSpace, ScoredSessions, lateness_profile, surprise_profile
+from enhanced_deeplog.learning.features import (
+    FeatureSpace,
+    ScoredSessions,
+    lateness_profile,
+    oddness_profile,
+    surprise_profile,
+)
 from enhanced_deeplog.learning.known_counts import KnownCounts
 from enhanced_deeplog.learning.pauses import UsualLateness
+from enhanced_deeplog.learning.values import HANDICAP, UsualOddness
 
 BLOCKS: tuple[Block, ...] = get_args(Block)
 DRIFT = 1.0
@@ -172,6 +179,15 @@ def test_the_lateness_profile_says_which_events_came_late_beyond_what_is_usual()
     assert lateness_profile(TWO, usual).tolist() == lateness_profile(scored, None).tolist() == [[0.0] * 6] * 2
 
 
+def test_the_oddness_profile_says_which_events_had_odd_numbers_beyond_what_is_usual() -> None:
+    scored = replace(TWO, oddness=HANDICAP + np.array([0.0, 9.0, 6.0, 2.0, 0.0, 5.0, 0.0]))
+    usual = UsualOddness(drift=2.0, most=5.0)
+    first, second = oddness_profile(scored, usual).tolist()
+    assert np.square(first) == pytest.approx([0, 0, 0, 0, 1.0, 0])  # both odd numbers are of event 4
+    assert second == [0.0] * 6
+    assert oddness_profile(TWO, usual).tolist() == oddness_profile(scored, None).tolist() == [[0.0] * 6] * 2
+
+
 # --- Weights ------------------------------------------------------------------------------------------------
 
 
@@ -201,7 +217,10 @@ def test_every_block_has_the_weight_it_is_given_however_many_columns_it_has(seed
     scored = many(seed)
     space = space_of(scored)
     for block in BLOCKS:
-        if block == "timing":  # of what most sessions have nothing of, the few that have must not weigh the more
+        if block in (
+            "timing",
+            "values",
+        ):  # of what most sessions have nothing of, the few that have must not weigh the more
             continue
         features = space.transform(scored, (block,))
         weight = {"count_deviation": 1.5, "statistics": 0.5}.get(block, 1.0)

@@ -18,13 +18,16 @@ from enhanced_deeplog.learning.scoring import (
     expected_events,
     score_windows,
 )
+from enhanced_deeplog.learning.values import UsualValues
+from enhanced_deeplog.logs.numbers import MOST_NUMBERS
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.logs.windows import DistinctWindows, distinct_windows, session_windows
 from enhanced_deeplog.remembered import Remembered
 
-__all__ = ["BaseScorer", "events_before", "fit_usual_pauses"]
+__all__ = ["BaseScorer", "events_before", "fit_usual_pauses", "fit_usual_values"]
 
 Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _MAX_EXPECTED = 100_000  # windows of which it is remembered what was expected after them
@@ -40,6 +43,7 @@ class BaseScorer:
         smoothing: See `score_windows`.
         window_size: W.
         usual_pauses: How long steps usually take; None: pauses are not judged.
+        usual_values: What numbers records usually carry; None: they are not judged.
         seen: Scores of windows seen before; None: they are not remembered.
         seen_expected: What was expected after windows seen before; None: it is not remembered.
     """
@@ -49,6 +53,7 @@ class BaseScorer:
     smoothing: float
     window_size: int
     usual_pauses: UsualPauses | None = None
+    usual_values: UsualValues | None = None
     seen: SeenWindows | None = None
     seen_expected: Remembered[tuple[int, bytes], ExpectedEvents] | None = None
 
@@ -81,10 +86,12 @@ class BaseScorer:
         pairs = distinct_windows(self.windows(sessions), self.as_known(sessions.event_ids))
         unseen = ~self.known[sessions.event_ids]
         scored = _scored(sessions, self._scores_of(pairs), pairs.inverse, unseen, len(self.known))
-        if self.usual_pauses is None:
-            return scored
-        before = events_before(sessions)
-        return replace(scored, lateness=self.usual_pauses.lateness(sessions.pauses, before, sessions.event_ids))
+        if self.usual_pauses is not None:
+            before = events_before(sessions)
+            scored = replace(scored, lateness=self.usual_pauses.lateness(sessions.pauses, before, sessions.event_ids))
+        if self.usual_values is not None:
+            scored = replace(scored, oddness=self.usual_values.oddness(_numbers(sessions), sessions.event_ids))
+        return scored
 
     def look_at(self, windows: Int64s, event_ids: Int64s) -> WindowScores:
         """Judge some events by the windows before them.
@@ -121,9 +128,20 @@ def fit_usual_pauses(sessions: Sessions, chosen: Bools) -> UsualPauses:
     return UsualPauses.fit(sessions.pauses[of_event], events_before(sessions)[of_event], sessions.event_ids[of_event])
 
 
+def fit_usual_values(sessions: Sessions, chosen: Bools) -> UsualValues:
+    """Learn what numbers records carry in the chosen sessions, bool (S,)."""
+    of_event = np.repeat(chosen, np.diff(sessions.starts))
+    return UsualValues.fit(_numbers(sessions)[of_event], sessions.event_ids[of_event])
+
+
 def events_before(sessions: Sessions) -> Int64s:
     """The event before each; of another session where there is no pause, int64 (M,)."""
     return np.concatenate([[PADDING], sessions.event_ids[:-1]])
+
+
+def _numbers(sessions: Sessions) -> Float64s:
+    """The numbers of each event, none of sessions that were made without, float64 (M, 4)."""
+    return np.full((len(sessions.event_ids), MOST_NUMBERS), np.nan) if sessions.numbers is None else sessions.numbers
 
 
 def _scored(sessions: Sessions, scores: WindowScores, inverse: Int64s, unseen: Bools, n_events: int) -> ScoredSessions:

@@ -89,6 +89,7 @@ class DetectionConfig(_Section):
     top_k: int = Field(9, ge=1)  # g in DeepLog
     n_folds: int = Field(3, ge=2)  # each normal session is scored by a network that never saw it
     timing: bool = False  # also judge how long each step took
+    values: bool = False  # also judge the numbers that lines carry
 
 
 Block = Literal[
@@ -102,6 +103,7 @@ Block = Literal[
     "perturbation",  # hidden state against normal: its direction and strength
     "window_sizes",  # which events surprised base models that see more or less of the past
     "timing",  # which events came late; with `detection.timing` alone, and then always there
+    "values",  # which events carried odd numbers; with `detection.values` alone, and then always there
 ]
 
 
@@ -174,6 +176,8 @@ class Config(_Section):
         more: list[Block] = ["window_sizes"] if self.features.window_sizes else []
         if self.detection.timing and "timing" not in blocks:
             more.append("timing")
+        if self.detection.values and "values" not in blocks:
+            more.append("values")
         return (*blocks, *more)
 
     @model_validator(mode="after")
@@ -183,6 +187,16 @@ class Config(_Section):
             raise ValueError(
                 "The block timing needs detection.timing: without it, no event is late. Set detection.timing to true, "
                 "or take timing out of features.clustering_blocks and features.classifier_blocks."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _odd_numbers_are_looked_for(self) -> Config:
+        features = self.features
+        if "values" in (*features.clustering_blocks, *features.classifier_blocks) and not self.detection.values:
+            raise ValueError(
+                "The block values needs detection.values: without it, no number is odd. Set detection.values to true, "
+                "or take values out of features.clustering_blocks and features.classifier_blocks."
             )
         return self
 

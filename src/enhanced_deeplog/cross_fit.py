@@ -69,9 +69,11 @@ def score_held_out(sessions: Sessions, fold: Int64s, scorers: list[BaseScorer]) 
     held_out = np.maximum(of_event, 0)
     rows = np.arange(len(of_event))
     lateness = [part.lateness for part in parts if part.lateness is not None]
+    oddness = [part.oddness for part in parts if part.oddness is not None]
     return replace(
         parts[0],
         lateness=np.stack(lateness)[held_out, rows] if lateness else None,
+        oddness=np.stack(oddness)[held_out, rows] if oddness else None,
         surprise=np.stack([part.surprise for part in parts])[held_out, rows],
         rank=np.stack([part.rank for part in parts])[held_out, rows],
         unseen=np.stack([part.unseen for part in parts])[held_out, rows],

@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from enhanced_deeplog.base_scorer import BaseScorer, fit_usual_pauses
+from enhanced_deeplog.base_scorer import BaseScorer, fit_usual_pauses, fit_usual_values
 from enhanced_deeplog.config import Config
 from enhanced_deeplog.cross_fit import Progress, Trained, Training, fold_trainings, folds, score_held_out, train_all
 from enhanced_deeplog.errors import TooFewSessionsError
 from enhanced_deeplog.events import END
-from enhanced_deeplog.learning.anomaly_score import EVIDENCE, TIMING, SessionScore
+from enhanced_deeplog.learning.anomaly_score import EVERY_EVIDENCE, EVIDENCE, TIMING, VALUES, SessionScore
 from enhanced_deeplog.learning.calibration import CleanPart
 from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.learning.known_counts import KnownCounts, SeenCounts
 from enhanced_deeplog.learning.pauses import UsualLateness
 from enhanced_deeplog.learning.surprise import UsualSurprise, accumulate
 from enhanced_deeplog.learning.usual_sequences import UsualSequences
+from enhanced_deeplog.learning.values import UsualOddness
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.scorecard import DamageFound, scorecard
 
@@ -77,6 +78,7 @@ class Calibration:
         scores: From evidence to score; apart for sessions made by a key (True) and sessions without (False), where
             there are enough of them.
         lateness: How late their events are; None: pauses are not judged.
+        oddness: How odd their numbers are; None: numbers are not judged.
         seen: Novelty of the counts seen before; None: it is not remembered.
     """
 
@@ -84,12 +86,13 @@ class Calibration:
     usual: UsualSurprise
     scores: Mapping[bool, SessionScore]
     lateness: UsualLateness | None = None
+    oddness: UsualOddness | None = None
     seen: SeenCounts | None = None
 
     def evidence(self, scored: ScoredSessions) -> dict[str, Float64s]:
         """Each kind of evidence of each session, float64 (S,)."""
         judge = self.known.novelty if self.seen is None else self.seen.novelty
-        return _evidence(scored, judge(scored.counts, scored.is_open), self.usual, self.lateness)
+        return _evidence(scored, judge(scored.counts, scored.is_open), self.usual, self.lateness, self.oddness)
 
     def judge(self, scored: ScoredSessions, alarm_rate: float) -> tuple[Float64s, Float64s, Float64s]:
         """How odd each session is.
@@ -97,18 +100,20 @@ class Calibration:
         A kind of session of which `fit` saw too few normal ones can't be judged: it scores 0.
 
         Returns:
-            rarities: Of each kind of evidence, 0 of one that doesn't count, float64 (S, 4 or, with timing, 5), nats.
+            rarities: Of each kind of evidence, 0 of one that doesn't count, float64 (S, 4; with timing 5,
+                with values 6), nats.
             scores: One normal session in exp(score) is at least this odd, float64 (S,).
             thresholds: A higher score is abnormal, float64 (S,).
         """
         evidence = self.evidence(scored)
-        rarities, scores = np.zeros((len(scored), len(evidence))), np.zeros(len(scored))
+        n_kinds = max(map(EVERY_EVIDENCE.index, evidence)) + 1
+        rarities, scores = np.zeros((len(scored), n_kinds)), np.zeros(len(scored))
         thresholds = np.full(len(scored), -np.log(alarm_rate))
         for keyed, score in self.scores.items():
             rows = np.flatnonzero(scored.keyed == keyed)
             of_kind = {kind: evidence[kind][rows] for kind in score.tails}
             for kind, rarity in score.rarities(of_kind).items():
-                rarities[rows, list(evidence).index(kind)] = rarity
+                rarities[rows, EVERY_EVIDENCE.index(kind)] = rarity
             scores[rows] = score.score(of_kind)
             thresholds[rows] = score.threshold(alarm_rate)
         return rarities, scores, thresholds
@@ -131,19 +136,24 @@ def calibrate(held_out: ScoredSessions, trust: Trust, *, seed: int) -> Calibrati
     known, novelty = KnownCounts.fit(held_out.counts, held_out.is_open, n_alike=trust.n_alike, seed=seed)
     usual = UsualSurprise.fit(held_out.surprise, held_out.event_ids, held_out.n_events)
     late = None if held_out.lateness is None else UsualLateness.fit(held_out.lateness, held_out.starts)
-    evidence = _evidence(held_out, novelty, usual, late)
+    odd = None if held_out.oddness is None else UsualOddness.fit(held_out.oddness, held_out.starts)
+    evidence = _evidence(held_out, novelty, usual, late, odd)
     scores = {}
     for keyed in (True, False):
         rows = np.flatnonzero(held_out.keyed == keyed)
         if len(rows) >= LEAST_SESSIONS:
-            kinds = trust.evidence if late is None else (*trust.evidence, TIMING)
+            kinds = [kind for kind in (*trust.evidence, TIMING, VALUES) if kind in evidence]
             of_kind = {kind: evidence[kind][rows] for kind in kinds}
             scores[keyed] = SessionScore.fit(of_kind, agreement=trust.agreement, clean=trust.clean)
-    return Calibration(known, usual, scores, late)
+    return Calibration(known, usual, scores, late, odd)
 
 
 def _evidence(
-    scored: ScoredSessions, novelty: Float64s, usual: UsualSurprise, late: UsualLateness | None
+    scored: ScoredSessions,
+    novelty: Float64s,
+    usual: UsualSurprise,
+    late: UsualLateness | None,
+    odd: UsualOddness | None,
 ) -> dict[str, Float64s]:
     misplacement = usual.misplacement(scored.surprise, scored.event_ids)
     evidence = {
@@ -154,13 +164,15 @@ def _evidence(
     }
     if late is not None and scored.lateness is not None:
         evidence[TIMING] = accumulate(scored.lateness, scored.starts, late.drift)
+    if odd is not None and scored.oddness is not None:
+        evidence[VALUES] = accumulate(scored.oddness, scored.starts, odd.drift)
     return evidence
 
 
 def detect(
     scored: ScoredSessions, calibration: Calibration, config: Config
 ) -> tuple[Float64s, Float64s, Float64s, Float64s]:
-    """Rarities (S, 4), or (S, 5) with timing; scores, thresholds, share of normal sessions at least as odd, (S,)."""
+    """How odd each session is, see `Calibration.judge`, and the share of normal sessions at least as odd, (S,)."""
     rarities, scores, thresholds = calibration.judge(scored, config.detection.alarm_rate)
     chance = np.exp(-np.maximum(scores, 0.0))
     if config.detection.mode == "top_k":
@@ -313,6 +325,10 @@ def _train(
         for i, job in enumerate(jobs[:n_judging]):
             pauses = fit_usual_pauses(sessions, job.chosen)
             trained[i] = replace(trained[i], scorer=replace(trained[i].scorer, usual_pauses=pauses))
+    if config.detection.values:  # and what numbers there usually are
+        for i, job in enumerate(jobs[:n_judging]):
+            values = fit_usual_values(sessions, job.chosen)
+            trained[i] = replace(trained[i], scorer=replace(trained[i].scorer, usual_values=values))
     fold_scorers = [one.scorer for one in trained[: len(of_folds)]]
     return fold_scorers, dict(zip(sizes, trained[len(of_folds) :], strict=True))
 

@@ -336,7 +336,11 @@ class EnhancedDeepLog:
         self._report("reading", 0.0)
         most = self.config.learning.most_records
         by_key = self.session_rules.by == "key"
-        corpora = [read_corpus(self._with_key(logs), self.miner, most_records=most, by_key=by_key) for logs in given]
+        numbers = self.config.detection.values
+        corpora = [
+            read_corpus(self._with_key(logs), self.miner, most_records=most, by_key=by_key, numbers=numbers)
+            for logs in given
+        ]
         for corpus, logs in zip(corpora, given, strict=True):
             self._check_keys(logs, any_key=corpus.frame["session_key"].null_count() < corpus.frame.height)
         self._report("reading", 0.9)
@@ -368,7 +372,10 @@ class EnhancedDeepLog:
     def _read(self, records: LogRecords, *, in_memory: int = IN_MEMORY) -> Iterator[PartitionedRecords]:
         self.check_fitted()
         keyed, by_key = self._with_key(records), self.session_rules.by == "key"
-        with read_partitions(keyed, self.miner, self.vocabulary, by_key=by_key, in_memory=in_memory) as read:
+        numbers = self.config.detection.values
+        with read_partitions(
+            keyed, self.miner, self.vocabulary, by_key=by_key, in_memory=in_memory, numbers=numbers
+        ) as read:
             self._check_keys(records, any_key=read.clock.any_key)
             yield read
 

@@ -17,7 +17,13 @@ from enhanced_deeplog.explanation import class_key, class_name, telling_events
 from enhanced_deeplog.findings import AnomalyClass, Pattern
 from enhanced_deeplog.learning.anomaly_classes import find_classes
 from enhanced_deeplog.learning.calibration import fit_temperature, reliability
-from enhanced_deeplog.learning.features import FeatureSpace, ScoredSessions, lateness_profile, surprise_profile
+from enhanced_deeplog.learning.features import (
+    FeatureSpace,
+    ScoredSessions,
+    lateness_profile,
+    oddness_profile,
+    surprise_profile,
+)
 from enhanced_deeplog.learning.scoring import OnnxNetwork
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.verdicts import Kinds, Verdicts, classifier_inputs
@@ -75,6 +81,7 @@ def fit_kinds(
         drift=detection.drift,
         normal_state=detection.normal_state,
         usual_lateness=detection.calibration.lateness,
+        usual_oddness=detection.calibration.oddness,
     )
     features = space.transform(abnormal, blocks)
     clustering = find_classes(features, config.clustering, seed=config.seed)
@@ -200,6 +207,8 @@ def _name_classes(
     patterns = [pattern_of_session(abnormal, i, rarities[row], detection.drift) for i, row in enumerate(rows.tolist())]
     slow = np.array([pattern == "slow_step" for pattern in patterns])  # told by what came late
     profile[slow, :-1] = lateness_profile(abnormal, detection.calibration.lateness)[slow] ** 2
+    odd = np.array([pattern == "odd_value" for pattern in patterns])
+    profile[odd, :-1] = oddness_profile(abnormal, detection.calibration.oddness)[odd] ** 2
     means = np.stack([profile[m].mean(axis=0) for m in members])[:, :-1]  # without the pooled place
     classes: list[AnomalyClass] = []
     for c, (member, telling) in enumerate(zip(members, telling_events(means), strict=True), 1):

@@ -23,11 +23,13 @@ from enhanced_deeplog.findings import (
     Evidence,
     Expected,
     Finding,
+    OddValue,
     Pattern,
     Pause,
     finding_id,
 )
 from enhanced_deeplog.learning.features import ScoredSessions
+from enhanced_deeplog.learning.values import ValueRange
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.redaction import Redactor
 from enhanced_deeplog.verdicts import Verdicts
@@ -158,6 +160,7 @@ def _what_counts(verdicts: Verdicts, session: int) -> tuple[bytes | bool, ...]:
         scored.event_ids[events].tobytes(),
         scored.surprise[events].tobytes(),
         scored.lateness[events].tobytes() if scored.lateness is not None else b"",
+        scored.oddness[events].tobytes() if scored.oddness is not None else b"",
         bool(scored.is_open[session]),
         verdicts.rarities[session].tobytes(),
         verdicts.probabilities[session].tobytes(),
@@ -260,7 +263,7 @@ def pattern_of_session(scored: ScoredSessions, session: int, rarities: Float64s,
     surprise, event_ids = scored.surprise[events], scored.event_ids[events]
     weight = np.maximum(surprise - drift, 0.0)
     by_end = float(weight[event_ids == END].sum())
-    counts_share, _, timing_share = shares_of(rarities)
+    counts_share, _, timing_share, values_share = shares_of(rarities)
     return pattern_of(
         event_ids,
         surprise,
@@ -269,6 +272,7 @@ def pattern_of_session(scored: ScoredSessions, session: int, rarities: Float64s,
         drift=drift,
         counts_share=counts_share,
         timing_share=timing_share,
+        values_share=values_share,
     )
 
 
@@ -277,7 +281,8 @@ def telling_places(
 ) -> tuple[Int64s, Bools]:
     """Places of the events that tell best why a session is odd, in the order of the session.
 
-    What surprised, what was misplaced, what came late, and what there is too much of; a few even where nothing is odd.
+    What surprised, what was misplaced, what came late, what has odd numbers, and what there is too much of; a few even
+    where nothing is odd.
 
     Args:
         scored: The sessions.
@@ -297,6 +302,7 @@ def telling_places(
         + np.maximum(usual.misplacement(surprise, event_ids) - usual.misplacement_drift, 0.0)
         + too_many[event_ids]
         + _late_by(scored, events, calibration)
+        + _odd_by(scored, events, calibration)
     )
     order = np.lexsort((-surprise, -telling))
     places = np.sort(order[: min(n_most, max(int((telling > 0.0).sum()), _LEAST_EVIDENCE))])
@@ -308,6 +314,13 @@ def _late_by(scored: ScoredSessions, events: slice | Int64s, calibration: Calibr
     if scored.lateness is None or calibration.lateness is None:
         return np.zeros(len(scored.event_ids[events]))
     return np.maximum(scored.lateness[events] - calibration.lateness.most, 0.0)
+
+
+def _odd_by(scored: ScoredSessions, events: slice | Int64s, calibration: Calibration) -> Float64s:
+    """How much odder the numbers of some of the events, int64 (N,), are than usual ones, nats, float64 (N,)."""
+    if scored.oddness is None or calibration.oddness is None:
+        return np.zeros(len(scored.event_ids[events]))
+    return np.maximum(scored.oddness[events] - calibration.oddness.most, 0.0)
 
 
 def _reasons(model: EnhancedDeepLog, verdicts: Verdicts, session: int, excess: Float64s) -> dict[str, float]:
@@ -378,6 +391,7 @@ def _evidence_of(
         inverse.ravel().tolist(),
         scored.surprise[events].tolist(),
         (_late_by(scored, events, detection.calibration) > 0).tolist(),
+        (_odd_by(scored, events, detection.calibration) > 0).tolist(),
         strict=True,
     )
     lines = iter(
@@ -390,8 +404,9 @@ def _evidence_of(
             expected=expected[window],
             surprise=surprise,
             pause=_pause(model, sessions, event) if is_late else None,
+            value=_odd_value(model, sessions, event) if is_odd else None,
         )
-        for record, event, place, kind, window, surprise, is_late in of_each
+        for record, event, place, kind, window, surprise, is_late, is_odd in of_each
     )
     return [tuple(islice(lines, n)) for n in n_places]
 
@@ -404,3 +419,18 @@ def _pause(model: EnhancedDeepLog, sessions: Sessions, event: int) -> Pause | No
     before, event_id = (int(e) for e in sessions.event_ids[event - 1 : event + 1])
     usual_s, usual_share = usual_pauses.usual_s(before, event_id)
     return Pause(float(sessions.pauses[event]), model.vocabulary.template(before), usual_s, usual_share)
+
+
+def _odd_value(model: EnhancedDeepLog, sessions: Sessions, event: int) -> OddValue | None:
+    """The oddest number of one record, and what is usual there."""
+    usual_values, numbers = model.detection.scorer.usual_values, sessions.numbers
+    if usual_values is None or numbers is None:
+        return None
+    of_event = numbers[event]
+    place = int(usual_values.by_place(numbers[[event]], sessions.event_ids[[event]])[0].argmax())
+    n_numbers = int((~np.isnan(of_event)).sum())
+    form = usual_values.form_of(int(sessions.event_ids[event]), n_numbers, place)
+    if form is None:
+        return None
+    usual, share = form.usual()
+    return OddValue(place + 1, float(of_event[place]), tuple(usual.tolist()), isinstance(form, ValueRange), share)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enhanced_deeplog.events import END_TEXT
-from enhanced_deeplog.findings import SEVERITIES, Pattern, Pause, Severity
+from enhanced_deeplog.findings import SEVERITIES, OddValue, Pattern, Pause, Severity
 
 __all__ = [
     "advice_for",
@@ -25,6 +25,7 @@ __all__ = [
     "severity_of",
     "shares_of",
     "telling_events",
+    "value_in_words",
     "worst_of",
 ]
 
@@ -40,6 +41,7 @@ _PATTERN_NAMES: dict[Pattern, str] = {
     "early_end": "ends too early",
     "volume": "unusual counts",
     "slow_step": "a step takes too long",
+    "odd_value": "an odd number",
 }
 
 _ADVICE: dict[Pattern, str] = {
@@ -57,6 +59,8 @@ _ADVICE: dict[Pattern, str] = {
     "missing or done too often.",
     "slow_step": "The marked records came late. Look at what the session waited for just before them: a call, a lock, "
     "a full queue.",
+    "odd_value": "A number in the marked records is out of the usual: a size, a count, a duration, a code. Look at "
+    "what it says, and at where it comes from.",
 }
 
 
@@ -69,6 +73,7 @@ def pattern_of(
     drift: float,
     counts_share: float,
     timing_share: float = 0.0,
+    values_share: float = 0.0,
 ) -> Pattern:
     """How one session deviates.
 
@@ -80,9 +85,12 @@ def pattern_of(
         drift: Surprise that an event of a normal session may have, nats.
         counts_share: Share of the score that its counts carry, [0, 1].
         timing_share: Share of the score that its pauses carry, [0, 1].
+        values_share: Share of the score that the numbers of its records carry, [0, 1].
     """
     if timing_share > 0.5:
         return "slow_step"
+    if values_share > 0.5:
+        return "odd_value"
     surprising = surprise > drift
     n_surprising = int(surprising.sum())
     if ended_early:
@@ -102,24 +110,24 @@ def _repeated_share(event_ids: Int64s, surprising: Bools) -> float:
     return float(counts.max() / counts.sum()) if len(kinds) and counts.max() >= 4 else 0.0
 
 
-def shares_of(rarities: Float64s) -> tuple[float, float, float]:
-    """Which share of the score counts, sequence and timing carry.
+def shares_of(rarities: Float64s) -> tuple[float, float, float, float]:
+    """Which share of the score counts, sequence, timing and values carry.
 
     Args:
-        rarities: Of each kind of evidence, counts first, timing (where pauses are judged) fifth, nats,
-            float64 (4,) or (5,).
+        rarities: Of each kind of evidence, counts first, timing (where pauses are judged) fifth, values (where numbers
+            are judged) sixth, nats, float64 (4,), (5,) or (6,).
 
     Returns:
         Shares that sum to 1, or to 0 where nothing is rare.
 
     Example:
         >>> shares_of(np.array([1.0, 3.0, 2.0, 0.0]))
-        (0.25, 0.75, 0.0)
+        (0.25, 0.75, 0.0, 0.0)
     """
     by_counts, by_sequence = float(rarities[0]), float(rarities[1:4].max())
-    by_timing = float(rarities[4:].sum())
-    total = max(by_counts + by_sequence + by_timing, 1e-12)
-    return by_counts / total, by_sequence / total, by_timing / total
+    by_timing, by_values = float(rarities[4:5].sum()), float(rarities[5:].sum())
+    total = max(by_counts + by_sequence + by_timing + by_values, 1e-12)
+    return by_counts / total, by_sequence / total, by_timing / total, by_values / total
 
 
 def reasons_of(
@@ -144,15 +152,15 @@ def reasons_of(
         drift: Surprise that an event of a normal session may have, nats.
 
     Returns:
-        Shares that sum to 1. `timing` is 0 where pauses are not judged.
+        Shares that sum to 1. `timing` is 0 where pauses are not judged; `values` is there only where numbers are.
     """
-    counts_share, _, timing_share = shares_of(rarities)
+    counts_share, _, timing_share, values_share = shares_of(rarities)
     weight = np.maximum(surprise - drift, 0.0)
     weight = weight / weight.sum() if weight.sum() > 0 else np.zeros_like(weight)
     new_sequence, early_end = float(weight[unseen].sum()), float(weight[is_end].sum())
     size = np.abs(excess)
     new_counts = float(size[unseen_events].sum() / max(size.sum(), 1e-12))
-    sequence_share = 1.0 - counts_share - timing_share
+    sequence_share = 1.0 - counts_share - timing_share - values_share
     shares = {
         "new_template": sequence_share * new_sequence + counts_share * new_counts,
         "sequence": max(sequence_share * (1.0 - new_sequence - early_end), 0.0),
@@ -160,6 +168,8 @@ def reasons_of(
         "early_end": sequence_share * early_end,
         "timing": timing_share,
     }
+    if len(rarities) > 5:
+        shares["values"] = values_share
     return {reason: round(value, 6) + 0.0 for reason, value in shares.items()}  # + 0.0: no share is -0.0
 
 
@@ -280,3 +290,29 @@ def pause_in_words(pause: Pause) -> str:
 def _seconds(seconds: float) -> str:
     digits = f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.2g}"
     return f"{digits.removeprefix('0') if 0 < seconds < 1 else digits} s"
+
+
+_ORDINALS = {1: "st", 2: "nd", 3: "rd"}
+
+
+def value_in_words(value: OddValue) -> str:
+    """Which number of a record is odd, and what is usual.
+
+    Example:
+        >>> value_in_words(OddValue(2, 4200.0, (0.5, 40.0), True, 0.998))
+        'its 2nd number is 4,200; usually .5 to 40 (99.8 % of normal ones)'
+        >>> value_in_words(OddValue(1, 503.0, (200.0, 404.0), False, 1.0))
+        'its 1st number is 503; usually 200 or 404 (100 % of normal ones)'
+    """
+    place = f"{value.place}{_ORDINALS.get(value.place, 'th')}"
+    usual = (" to " if value.is_range else " or ").join(map(_figure, value.usual))
+    share = f"{100 * value.usual_share:.3g} % of normal ones"
+    return f"its {place} number is {_figure(value.value)}; usually {usual} ({share})"
+
+
+def _figure(value: float) -> str:
+    if abs(value) >= 1e15:
+        return f"{value:.3g}"
+    if value == round(value) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3g}"

@@ -17,6 +17,7 @@ __all__ = [
     "Evidence",
     "Expected",
     "Finding",
+    "OddValue",
     "Pattern",
     "Pause",
     "SequenceVerdict",
@@ -28,7 +29,9 @@ SCHEMA_VERSION = 1
 NORMAL = 0  # the class of every session that is not abnormal
 UNKNOWN_CLASS = -1  # abnormal, yet like no known class
 
-Pattern = Literal["rare_event", "repetition", "severe_break", "slight_deviation", "early_end", "volume", "slow_step"]
+Pattern = Literal[
+    "rare_event", "repetition", "severe_break", "slight_deviation", "early_end", "volume", "slow_step", "odd_value"
+]  # fmt: skip
 Severity = Literal["info", "low", "medium", "high", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
 
@@ -65,6 +68,25 @@ class Pause:
 
 
 @dataclass(frozen=True)
+class OddValue:
+    """A number of a record that is out of the usual.
+
+    Attributes:
+        place: Which of the numbers that stand by themselves in its body, from 1.
+        value: The number; one with a unit in s or bytes.
+        usual: What it is in normal sessions: the most frequent values, or the least and the most.
+        is_range: Whether it is the least and the most.
+        usual_share: So many of them are so, [0, 1].
+    """
+
+    place: int
+    value: float
+    usual: tuple[float, ...]
+    is_range: bool
+    usual_share: float
+
+
+@dataclass(frozen=True)
 class Evidence:
     """One record (or the end of the session) that made the finding.
 
@@ -83,6 +105,7 @@ class Evidence:
         text: The line without its secrets; that of the last record where the session's end is what surprised. "" if
             no line is to be shown.
         pause: How late the record came; only there if it came late and pauses are judged (`detection.timing`).
+        value: Its oddest number; only there if that is odd and numbers are judged (`detection.values`).
     """
 
     source: str
@@ -98,6 +121,7 @@ class Evidence:
     surprise: float
     text: str
     pause: Pause | None = None
+    value: OddValue | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain data. By hand: `dataclasses.asdict` looks into every text and copies it."""
@@ -106,6 +130,10 @@ class Evidence:
             del data["pause"]
         else:
             data["pause"] = vars(self.pause).copy()
+        if self.value is None:
+            del data["value"]
+        else:
+            data["value"] = {**vars(self.value), "usual": list(self.value.usual)}
         return data
 
 
@@ -156,7 +184,8 @@ class Finding:
         class_probabilities: Of each class, by class id as text; they sum to 1.
         pattern: How the session deviates; None for a normal one.
         severity: How bad it looks; None for a normal one.
-        reasons: Share of the score that each reason carries: new_template, sequence, counts, early_end, timing.
+        reasons: Share of the score that each reason carries: new_template, sequence, counts, early_end, timing;
+            values, if numbers are judged.
         n_records: Of the session.
         first_line: Of its first record.
         last_line: Of its last record.
@@ -204,7 +233,7 @@ class Finding:
     runbook: str
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data, keys in the order of the contract; `pause` only where a record came late."""
+        """As plain data, keys in the order of the contract; `pause` and `value` only where a record has one."""
         return {
             **vars(self),
             "class_probabilities": dict(self.class_probabilities),
@@ -215,10 +244,10 @@ class Finding:
         }
 
     def without_text(self) -> Finding:
-        """The same finding without any line of the log."""
+        """The same finding without any line of the log, nor a number of one."""
         return replace(
             self,
-            evidence=tuple(replace(line, text="") for line in self.evidence),
+            evidence=tuple(replace(line, text="", value=None) for line in self.evidence),
             cause=None if self.cause is None else replace(self.cause, matched=""),
         )
 

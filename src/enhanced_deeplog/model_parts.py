@@ -16,7 +16,7 @@ from enhanced_deeplog.detection import Calibration, Detection
 from enhanced_deeplog.errors import BundleError, UsageError
 from enhanced_deeplog.events import PADDING, EventVocabulary
 from enhanced_deeplog.findings import SEVERITIES, AnomalyClass
-from enhanced_deeplog.learning.anomaly_score import EVIDENCE, TIMING, SessionScore
+from enhanced_deeplog.learning.anomaly_score import EVERY_EVIDENCE, TIMING, VALUES, SessionScore
 from enhanced_deeplog.learning.calibration import N_QUANTILES
 from enhanced_deeplog.learning.class_centres import ClassCentres
 from enhanced_deeplog.learning.features import FeatureSpace
@@ -24,7 +24,10 @@ from enhanced_deeplog.learning.known_counts import KnownCounts
 from enhanced_deeplog.learning.pauses import LEAST_PAUSES, N_LONGEST, UsualLateness, UsualPauses
 from enhanced_deeplog.learning.scoring import OnnxNetwork
 from enhanced_deeplog.learning.surprise import UsualSurprise
+from enhanced_deeplog.learning.upper_tail import N_LARGEST
 from enhanced_deeplog.learning.usual_sequences import UsualSequences
+from enhanced_deeplog.learning.values import LEAST_VALUES, MOST_FEW, UsualOddness, UsualValues
+from enhanced_deeplog.logs.numbers import MOST_NUMBERS
 from enhanced_deeplog.logs.pause_limits import PauseLimits
 from enhanced_deeplog.logs.session_keys import session_key_of
 from enhanced_deeplog.logs.sessions import SessionRules
@@ -87,6 +90,9 @@ def parts_of(model: EnhancedDeepLog) -> ModelParts:
     usual_pauses, usual_lateness = detection.scorer.usual_pauses, calibration.lateness
     if usual_pauses is not None and usual_lateness is not None:
         documents["score"]["timing"] = {"resolution_s": usual_pauses.resolution_s, **asdict(usual_lateness)}
+    usual_values, usual_oddness = detection.scorer.usual_values, calibration.oddness
+    if usual_values is not None and usual_oddness is not None:
+        documents["score"]["values"] = asdict(usual_oddness)
     statistics: dict[str, npt.NDArray[Any]] = {
         "known_events": detection.scorer.known,
         "known_whole": calibration.known.whole,
@@ -104,6 +110,8 @@ def parts_of(model: EnhancedDeepLog) -> ModelParts:
         statistics |= {"pauses.steps": usual_pauses.steps, "pauses.n_pauses": usual_pauses.n_pauses}
         statistics |= {"pauses.longest": usual_pauses.longest, "pauses.rarity": usual_pauses.rarity}
         statistics |= {"pauses.scale": usual_pauses.scale}
+    if usual_values is not None:
+        statistics |= {f"values.{name}": array for name, array in usual_values.to_parts().items()}
     tensors = {"statistics": statistics, "base_model": dict(detection.state)}
     networks = {"base_model": detection.scorer.network.model}
     networks |= {f"base_model_{size}": scorer.network.model for size, scorer in detection.by_size.items()}
@@ -174,14 +182,23 @@ def restore(model: EnhancedDeepLog, parts: ModelParts) -> None:
         _array(statistics, "usual_surprise", (n_events,)),
         _number(score, "misplacement_drift"),
     )
-    timing = model.config.detection.timing
+    timing, values = model.config.detection.timing, model.config.detection.values
     for kinds in (one.tails.keys() for one in scores.values()):
         _expect((TIMING in kinds) == timing, "score.calibration", "of timing if detection.timing says so", kinds)
+        _expect((VALUES in kinds) == values, "score.calibration", "of values if detection.values says so", kinds)
     model.detection = Detection(
-        replace(scorer, usual_pauses=_usual_pauses(score, statistics, n_events) if timing else None),
+        replace(
+            scorer,
+            usual_pauses=_usual_pauses(score, statistics, n_events) if timing else None,
+            usual_values=_usual_values(statistics, n_events) if values else None,
+        ),
         by_size,
         Calibration(
-            _known_counts(score, statistics, n_events), usual, scores, _usual_lateness(score) if timing else None
+            _known_counts(score, statistics, n_events),
+            usual,
+            scores,
+            _usual_lateness(score) if timing else None,
+            _usual_oddness(score) if values else None,
         ),
         _weights(parts, "base_model"),
         [],
@@ -220,7 +237,7 @@ def _pause_limits(unit: str, data: Mapping[str, Any], n_events: int) -> PauseLim
 def _calibration(data: Mapping[str, Any]) -> SessionScore:
     agreement, tails = data.get("agreement"), data["tails"]
     _expect(type(agreement) is float and 0 <= agreement <= 1, "score.agreement", "a number from 0 to 1", agreement)
-    good = isinstance(tails, Mapping) and {"counts"} < tails.keys() <= {*EVIDENCE, TIMING}
+    good = isinstance(tails, Mapping) and {"counts"} < tails.keys() <= {*EVERY_EVIDENCE}
     _expect(good, "score.tails", "of counts and other kinds of evidence", tails)
     calibration = SessionScore.from_json(data)
     _number(data, "n_normal", least=1)
@@ -302,6 +319,7 @@ def _feature_space(model: EnhancedDeepLog, statistics: Arrays) -> FeatureSpace:
         "perturbation": hidden_size + 1,
         "window_sizes": 1 + len(others) * (n_events + 1),
         "timing": n_events,
+        "values": n_events,
     }
     shift: dict[str, Float64s] = {}
     scale: dict[str, Float64s] = {}
@@ -318,6 +336,7 @@ def _feature_space(model: EnhancedDeepLog, statistics: Arrays) -> FeatureSpace:
         shift,
         scale,
         detection.calibration.lateness,
+        detection.calibration.oddness,
     )
 
 
@@ -352,6 +371,37 @@ def _usual_pauses(score: Mapping[str, Any], statistics: Arrays, n_events: int) -
 
 def _usual_lateness(score: Mapping[str, Any]) -> UsualLateness:
     return UsualLateness(_number(score["timing"], "drift"), _number(score["timing"], "most"))
+
+
+def _usual_values(statistics: Arrays, n_events: int) -> UsualValues:
+    places = _array(statistics, "values.places", (None, 3), np.int64)
+    most = np.array([n_events, MOST_NUMBERS + 1, MOST_NUMBERS])
+    codes = (places[:, 0] * most[1] + places[:, 1]) * most[2] + places[:, 2]
+    good = bool(((places >= 0) & (places < most)).all() and (np.diff(codes) > 0).all())
+    _expect(good, "values.places", "ascending, of event ids", places)
+    n_few = _array(statistics, "values.n_few", (len(places),), np.int64)
+    _expect(bool(((n_few >= 0) & (n_few <= MOST_FEW)).all()), "values.n_few", f"from 0 to {MOST_FEW}", n_few)
+    few = _array(statistics, "values.few", (int(n_few.sum()),))
+    ascend = all(bool((np.diff(values) > 0).all()) for values in np.split(few, np.cumsum(n_few)[:-1]))
+    _expect(ascend, "values.few", "ascending at each place", few)
+    n_seen = _array(statistics, "values.n_seen", (len(few),), np.int64)
+    _expect(bool((n_seen > 0).all()), "values.n_seen", "above 0", n_seen)
+    n_ranges = int((n_few == 0).sum())
+    n_values = _array(statistics, "values.n_values", (n_ranges,), np.int64)
+    _expect(bool((n_values >= LEAST_VALUES).all()), "values.n_values", f"{LEAST_VALUES} at least", n_values)
+    resolution = _array(statistics, "values.resolution", (n_ranges,))
+    _expect(bool((resolution > 0).all()), "values.resolution", "above 0", resolution)
+    for name in ("largest", "rarity"):
+        of_ranges = _array(statistics, f"values.{name}", (n_ranges, 2, N_LARGEST))
+        _expect(bool((np.diff(of_ranges, axis=2) >= 0).all()), f"values.{name}", "ascending", of_ranges)
+    scale = _array(statistics, "values.scale", (n_ranges, 2))
+    _expect(bool((scale > 0).all()), "values.scale", "above 0", scale)
+    parts = {name.removeprefix("values."): array for name, array in statistics.items() if name.startswith("values.")}
+    return UsualValues.from_parts(parts)
+
+
+def _usual_oddness(score: Mapping[str, Any]) -> UsualOddness:
+    return UsualOddness(_number(score["values"], "drift"), _number(score["values"], "most"))
 
 
 def _known_counts(score: Mapping[str, Any], statistics: Arrays, n_events: int) -> KnownCounts:

@@ -14,7 +14,7 @@ from enhanced_deeplog.findings import SCHEMA_VERSION, Finding
 
 __all__ = ["REASONS", "columns_of", "output_schema"]
 
-REASONS = ("new_template", "sequence", "counts", "early_end", "timing")
+REASONS = ("new_template", "sequence", "counts", "early_end", "timing", "values")
 
 _JSON_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", types.NoneType: "null"}
 _COLUMN_TYPES: dict[Any, pl.DataType] = {
@@ -34,6 +34,7 @@ _LIMITS: dict[str, dict[str, Any]] = {
     "template_id": {"pattern": "^[0-9a-f]{12}$"},
     "surprise": {"minimum": 0},
     "pause_s": {"minimum": 0},
+    "place": {"minimum": 1},
     **dict.fromkeys(("line", "first_line", "last_line"), _FROM_1),
     **dict.fromkeys(("confidence", "probability", "usual_share"), _SHARE),
     **dict.fromkeys(("timestamp", "first_timestamp", "last_timestamp"), _TIMESTAMP),

@@ -18,7 +18,7 @@ from enhanced_deeplog.events import END, FIRST_TEMPLATE
 from enhanced_deeplog.learning.pauses import UsualPauses
 from enhanced_deeplog.logs.sessions import Sessions
 
-__all__ = ["DAMAGES", "SLOW_STEP", "DamageFound", "damage", "scorecard", "slow_step"]
+__all__ = ["DAMAGES", "ODD_VALUE", "SLOW_STEP", "DamageFound", "damage", "odd_value", "scorecard", "slow_step"]
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -37,7 +37,7 @@ class DamageFound:
 
     Attributes:
         service: Whose sessions were damaged; "" where records name none.
-        damage: One of `DAMAGES`, or `SLOW_STEP`.
+        damage: One of `DAMAGES`, or `SLOW_STEP`, or `ODD_VALUE`.
         n_sessions: So many were damaged.
         share: So many of them were found.
     """
@@ -99,10 +99,12 @@ DAMAGES: dict[str, Callable[[Int64s, Int64s, Generator], Int64s]] = {
 
 SLOW_STEP = "slow step"  # a sixth way, where pauses are judged
 _SLOWER = 10.0  # times as long as it usually takes, or as it took
+ODD_VALUE = "odd value"  # a seventh, where the numbers of records are judged
+_LARGER = 10.0  # times as large as it was
 
 
 def damage(sessions: Sessions, rows: Int64s, way: str, usual: Int64s, rng: Generator) -> tuple[Sessions, Bools]:
-    """Damaged copies of some sessions that have ended; END still closes each. They have no pauses.
+    """Damaged copies of some sessions that have ended; END still closes each. They have no pauses and no numbers.
 
     Args:
         sessions: Where they are taken from.
@@ -129,6 +131,7 @@ def damage(sessions: Sessions, rows: Int64s, way: str, usual: Int64s, rng: Gener
         context_starts=starts[:-1],
         pauses=np.full(starts[-1], np.nan),
         rows=np.full(starts[-1], -1),  # no record says what is made up
+        numbers=None,
     )
     return made, np.array(differs)
 
@@ -164,6 +167,31 @@ def _with_slow_step(events: Int64s, pauses: Float64s, usual: UsualPauses, rng: G
     return slow
 
 
+def odd_value(sessions: Sessions, rows: Int64s, rng: Generator) -> tuple[Sessions, Bools]:
+    """Copies of some sessions, in each of which one number is ten times as large.
+
+    Args:
+        sessions: Where they are taken from.
+        rows: Which of them, int64 (N,).
+        rng: Chooses the numbers.
+
+    Returns:
+        The copies, and whether each differs from what it was, bool (N,): one without numbers doesn't.
+    """
+    taken = sessions.take(rows)
+    differs = np.zeros(len(rows), dtype=np.bool_)
+    if taken.numbers is None:
+        return taken, differs
+    numbers = taken.numbers.copy()
+    for i, (begin, end) in enumerate(pairwise(taken.starts.tolist())):
+        places = np.argwhere(~np.isnan(numbers[begin:end]) & (numbers[begin:end] != 0.0))
+        differs[i] = len(places) > 0
+        if differs[i]:
+            event, place = rng.choice(places)
+            numbers[begin + event, place] *= _LARGER
+    return replace(taken, numbers=numbers), differs
+
+
 # --- What is found of it ----------------------------------------------------------------------------------------
 
 
@@ -178,7 +206,7 @@ def scorecard(
     """Damage normal sessions in every way, and say what share is found.
 
     Args:
-        sessions: Sessions that normal behaviour was learnt from, and others.
+        sessions: Sessions that normal behaviour was learnt from, and others; with numbers, where these are judged.
         fold: The fold of each normal session, -1 for the others, int64 (S,).
         judges: Of each fold the verdict on sessions, bool (N,), by what never saw the sessions of that fold.
         seed: Of the choice of sessions and places.
@@ -193,19 +221,23 @@ def scorecard(
     services = (
         sessions.table.filter(usable)["service"].value_counts().sort("count", "service", descending=[True, False])
     )
+    ways = [*DAMAGES, *([SLOW_STEP] if usual_pauses is not None else [])]
+    ways += [ODD_VALUE] if sessions.numbers is not None else []
     found = []
     for service, n in services.head(_MAX_SERVICES).iter_rows():
         if n < _LEAST_OF_SERVICE:
             continue
         of_service = np.flatnonzero(usable & (sessions.table["service"] == service).to_numpy())
         rows = np.sort(rng.permutation(of_service)[:_N_SESSIONS])
-        for way in DAMAGES if usual_pauses is None else (*DAMAGES, SLOW_STEP):
+        for way in ways:
             verdicts = []
             for k, is_abnormal in enumerate(judges):
                 of_fold = rows[fold[rows] == k]
                 if len(of_fold):
                     if way == SLOW_STEP and usual_pauses is not None:
                         made, differs = slow_step(sessions, of_fold, usual_pauses, rng)
+                    elif way == ODD_VALUE:
+                        made, differs = odd_value(sessions, of_fold, rng)
                     else:
                         made, differs = damage(sessions, of_fold, way, usual, rng)
                     verdicts.append(is_abnormal(made)[differs])

@@ -19,7 +19,8 @@ from enhanced_deeplog.evidence import session_findings
 from enhanced_deeplog.findings import Finding
 from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.logs.arrivals import Arrivals
-from enhanced_deeplog.logs.corpus import MAX_KNOWN, look_up, masked_bodies
+from enhanced_deeplog.logs.corpus import MAX_KNOWN, look_up, read_bodies
+from enhanced_deeplog.logs.numbers import MOST_NUMBERS
 from enhanced_deeplog.logs.open_sessions import OpenPart, OpenSessions, as_sessions
 from enhanced_deeplog.logs.records import RECORD_SCHEMA, redact_records
 from enhanced_deeplog.logs.session_keys import session_key_of
@@ -191,11 +192,11 @@ class StreamingClassifier:
             ("text", "body", "session_key", "host", "process", "component", "service") if own_keys else ("text", "body")
         )
         batch = redact_records(batch, model.redactor, keep_text=self.evidence == "full", by=by)
-        masked, given = masked_bodies(batch, model.miner)
+        batch, masked, given = read_bodies(batch, model.miner, numbers=model.config.detection.values)
         distinct = masked.unique(maintain_order=True).to_list()
         ids = look_up(distinct, given, model.miner, model.vocabulary, known=self._known_events)
         event_ids = masked.replace_strict(distinct, ids, return_dtype=pl.Int64).alias("event_id")
-        return batch.drop("body", "template").with_columns(event_ids)
+        return batch.with_columns(event_ids)
 
     def _judge(self, arrived: pl.DataFrame | None, findings: list[Finding], verdicts: list[WindowVerdicts]) -> None:
         """Add records to their sessions, let time go by, and judge the sessions that this changes."""
@@ -232,11 +233,13 @@ class StreamingClassifier:
         event_ids = np.frombuffer(b"".join(part.event_ids[begin:] for part, begin in new), np.int64)
         scores = self._detection.scorer.look_at(windows, event_ids)
         lateness = self._lateness(new, windows, event_ids)
+        oddness = self._oddness(new, event_ids)
         place = 0
         for (part, _), n in zip(new, n_new, strict=True):
             part.surprise.frombytes(scores.surprise[place : place + n].tobytes())
             part.rank.frombytes(scores.rank[place : place + n].tobytes())
             part.lateness.frombytes(lateness[place : place + n].tobytes())
+            part.oddness.frombytes(oddness[place : place + n].tobytes())
             place += n
         seen = [
             (source, line, part.stream.key, event)
@@ -266,6 +269,13 @@ class StreamingClassifier:
         pauses = np.frombuffer(b"".join(part.pauses[begin:] for part, begin in new), np.float64)
         return usual.lateness(pauses, windows[:, -1], event_ids)
 
+    def _oddness(self, new: list[tuple[OpenPart, int]], event_ids: Int64s) -> Float64s:
+        usual = self._detection.scorer.usual_values
+        if usual is None:
+            return np.zeros(0)
+        numbers = np.frombuffer(b"".join(part.numbers[MOST_NUMBERS * begin :] for part, begin in new), np.float64)
+        return usual.oddness(numbers.reshape(-1, MOST_NUMBERS), event_ids)
+
     def _are_odd(self, parts: Sequence[OpenPart]) -> npt.NDArray[np.bool_]:
         """Whether detection finds each of them abnormal: all that most sessions are ever asked, bool (P,)."""
         if not parts:
@@ -291,7 +301,7 @@ class StreamingClassifier:
             return laid
 
         event_ids = laid_out("event_ids", np.full(len(ends), END), np.int64)
-        no_lateness = scorer.usual_pauses is None
+        no_lateness, no_oddness = scorer.usual_pauses is None, scorer.usual_values is None
         return ScoredSessions(
             event_ids=event_ids,
             starts=starts,
@@ -304,6 +314,7 @@ class StreamingClassifier:
             keyed=np.array([part.stream.keyed for part in parts]),
             n_events=len(scorer.known),
             lateness=None if no_lateness else laid_out("lateness", np.zeros(len(ends)), np.float64),
+            oddness=None if no_oddness else laid_out("oddness", np.zeros(len(ends)), np.float64),
         )
 
     # --- what a person is told -------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ class Verdicts:
 
     Attributes:
         scored: The sessions.
-        rarities: Of each kind of evidence, float64 (S, 4), or (S, 5) with timing.
+        rarities: Of each kind of evidence, see `Calibration.judge`, nats.
         scores: float64 (S,).
         thresholds: A higher score is abnormal, float64 (S,).
         classes: 0 normal, -1 unknown, int64 (S,).

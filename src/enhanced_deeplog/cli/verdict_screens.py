@@ -11,7 +11,7 @@ from rich.text import Text
 from enhanced_deeplog.cli.tables import STEP_MARKS, Entry, entry_list, rarity, severity_text, share, table
 from enhanced_deeplog.cli.terminal import shown
 from enhanced_deeplog.courses import Course
-from enhanced_deeplog.explanation import pause_in_words
+from enhanced_deeplog.explanation import pause_in_words, value_in_words
 from enhanced_deeplog.findings import SEVERITIES, UNKNOWN_CLASS, AnomalyClass, Evidence, Finding
 
 __all__ = ["explanation_screen", "findings_screen"]
@@ -220,6 +220,8 @@ def _evidence_table(evidence: Sequence[Evidence]) -> Table:
         expected = "; ".join(f"{e.template} ({share(e.probability)})" for e in one.expected)
         if one.pause is not None:
             about.append("\n").append_text(shown(pause_in_words(one.pause), "yellow", limit=400))
+        if one.value is not None:
+            about.append("\n").append_text(shown(value_in_words(one.value), "yellow", limit=400))
         if expected:
             about.append("\n").append_text(shown(f"expected: {expected}", "dim", limit=400))
         made.add_row(f"{one.line:,}", f"{one.surprise:.1f}", about)

@@ -295,6 +295,7 @@ def _only(sessions: Sessions, wanted: Bools) -> Sessions:
         context_starts=starts[:-1] - (sessions.starts[:-1] - sessions.context_starts)[rows],
         pauses=sessions.pauses[places],
         rows=sessions.rows[places],
+        numbers=None if sessions.numbers is None else sessions.numbers[places],
     )
 
 

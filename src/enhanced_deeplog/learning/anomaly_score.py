@@ -1,4 +1,4 @@
-"""How odd a session is: novelty of its counts; surprise, misplacement and lateness that accumulate; its end.
+"""How odd a session is: novelty of its counts; surprise, misplacement, lateness, odd numbers that add up; its end.
 
 Each kind of evidence becomes a rarity among normal sessions. There are two views of a session, what it consists of and
 in which order that came; the view in which it is rarer speaks for it, and the other may agree.
@@ -14,13 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from enhanced_deeplog.learning.calibration import CleanPart, Tail, most_expected
+from enhanced_deeplog.learning.values import HANDICAP
 
-__all__ = ["EVIDENCE", "TIMING", "SessionScore"]
+__all__ = ["EVERY_EVIDENCE", "EVIDENCE", "TIMING", "VALUES", "SessionScore"]
 
 Float64s = npt.NDArray[np.float64]
 
 EVIDENCE = ("counts", "surprise", "misplacement", "end")
 TIMING = "timing"  # a fifth kind, where pauses are judged
+VALUES = "values"  # a sixth, where the numbers of records are judged
+EVERY_EVIDENCE = (*EVIDENCE, TIMING, VALUES)
 _LEAST_SCALE = 0.5  # differences smaller than this mean nothing: half a typical step of a count, half a nat
 
 _N_LARGEST = 1000  # normal scores kept to check a threshold by
@@ -56,7 +59,7 @@ class SessionScore:
             clean: Which of the values to trust; None where all sessions are known to be normal.
         """
         tails = {kind: _fit_tail(values, clean) for kind, values in evidence.items()}
-        together = _together({kind: tail.rarity(evidence[kind]) for kind, tail in tails.items()}, agreement)
+        together = _together(_rarities(tails, evidence), agreement)
         combined = _fit_tail(together, clean)
         # Where abnormal sessions may be among them, the largest scores contradict nothing.
         scores = np.sort(combined.rarity(together))[::-1] if clean is None else np.zeros(0)
@@ -97,8 +100,8 @@ class SessionScore:
         return float(low / self.n_normal), float(chi2.ppf(0.975, 2 * n_above + 2) / 2 / self.n_normal)
 
     def rarities(self, evidence: Mapping[str, Float64s]) -> dict[str, Float64s]:
-        """Rarity of each kind of evidence that counts, nats, float64 (S,)."""
-        return {kind: tail.rarity(evidence[kind]) for kind, tail in self.tails.items()}
+        """Rarity of each kind of evidence that counts, that of odd numbers less a handicap, nats, float64 (S,)."""
+        return _rarities(self.tails, evidence)
 
     def score(self, evidence: Mapping[str, Float64s]) -> Float64s:
         """One normal session in exp(score) is at least this odd, float64 (S,)."""
@@ -117,11 +120,18 @@ class SessionScore:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SessionScore:
         """The inverse of `to_json`."""
-        kinds = [kind for kind in (*EVIDENCE, TIMING) if kind in data["tails"]]
+        kinds = [kind for kind in EVERY_EVIDENCE if kind in data["tails"]]
         tails = {kind: Tail.from_json(data["tails"][kind]) for kind in kinds}
         largest = np.asarray(data["largest"], dtype=np.float64)
         combined = Tail.from_json(data["combined"])
         return cls(tails, float(data["agreement"]), combined, largest, int(data["n_normal"]))
+
+
+def _rarities(tails: Mapping[str, Tail], evidence: Mapping[str, Float64s]) -> dict[str, Float64s]:
+    rarities = {kind: tail.rarity(evidence[kind]) for kind, tail in tails.items()}
+    if VALUES in rarities:
+        rarities[VALUES] = np.maximum(rarities[VALUES] - HANDICAP, 0.0)
+    return rarities
 
 
 def _together(rarities: Mapping[str, Float64s], agreement: float) -> Float64s:

@@ -18,6 +18,7 @@ from enhanced_deeplog.config import Block
 from enhanced_deeplog.events import END
 from enhanced_deeplog.learning.known_counts import KnownCounts, count_events
 from enhanced_deeplog.learning.pauses import UsualLateness
+from enhanced_deeplog.learning.values import HANDICAP, UsualOddness
 
 __all__ = ["FeatureSpace", "ScoredSessions"]
 
@@ -50,6 +51,8 @@ class ScoredSessions:
         n_events: Size of the vocabulary (V).
         by_size: Surprise to base models of further window sizes, by window size.
         lateness: How rare it is that the step to each event takes so long, nats, float64 (M,); None: not judged.
+        oddness: How rare it is that the numbers of each record are so far from usual, nats, float64 (M,);
+            None: not judged.
     """
 
     event_ids: Int64s
@@ -64,6 +67,7 @@ class ScoredSessions:
     n_events: int
     by_size: Mapping[int, Float64s] = field(default_factory=dict)
     lateness: Float64s | None = None
+    oddness: Float64s | None = None
 
     def __len__(self) -> int:
         """Number of sessions (S)."""
@@ -107,6 +111,7 @@ class ScoredSessions:
             n_events=self.n_events,
             by_size={size: surprise[rows] for size, surprise in self.by_size.items()},
             lateness=None if self.lateness is None else self.lateness[rows],
+            oddness=None if self.oddness is None else self.oddness[rows],
         )
 
 
@@ -122,6 +127,7 @@ class FeatureSpace:
         shift: Mean of each column, by block.
         scale: What each column is divided by, by block: every block then weighs the same.
         usual_lateness: How late events of normal sessions are; None: pauses are not judged.
+        usual_oddness: How odd their numbers are; None: numbers are not judged.
     """
 
     known: KnownCounts
@@ -131,6 +137,7 @@ class FeatureSpace:
     shift: dict[str, Float64s]
     scale: dict[str, Float64s]
     usual_lateness: UsualLateness | None = None
+    usual_oddness: UsualOddness | None = None
 
     @classmethod
     def fit(
@@ -142,6 +149,7 @@ class FeatureSpace:
         drift: float,
         normal_state: Float64s,
         usual_lateness: UsualLateness | None = None,
+        usual_oddness: UsualOddness | None = None,
     ) -> FeatureSpace:
         """Learn the scales of the blocks from abnormal sessions.
 
@@ -152,16 +160,17 @@ class FeatureSpace:
             drift: As in `UsualSurprise`.
             normal_state: Mean hidden state of normal windows.
             usual_lateness: How late events of normal sessions are.
+            usual_oddness: How odd their numbers are.
         """
-        space = cls(known, drift, normal_state, _frequent_transitions(scored), {}, {}, usual_lateness)
+        space = cls(known, drift, normal_state, _frequent_transitions(scored), {}, {}, usual_lateness, usual_oddness)
         for block in dict.fromkeys(blocks):
             raw = space._raw(block, scored)
             space.shift[block] = raw.mean(axis=0)
             spread = raw.std(axis=0) if block in _SCALED_BY_COLUMN else np.ones(raw.shape[1])
             spread = np.where(spread > 1e-9, spread, 1.0)
             centred = (raw - space.shift[block]) / spread
-            # Where few sessions are late, the block must not weigh the more for it.
-            norm = 1.0 if block == "timing" else float(np.sqrt((centred**2).sum(axis=1).mean())) or 1.0
+            # Where few sessions are late or have odd numbers, the block must not weigh the more for it.
+            norm = 1.0 if block in ("timing", "values") else float(np.sqrt((centred**2).sum(axis=1).mean())) or 1.0
             space.scale[block] = spread * norm / _WEIGHTS.get(block, 1.0)
         return space
 
@@ -206,6 +215,8 @@ class FeatureSpace:
                 return np.concatenate([np.zeros((len(scored), 1)), *profiles], axis=1)
             case "timing":
                 return lateness_profile(scored, self.usual_lateness)
+            case "values":
+                return oddness_profile(scored, self.usual_oddness)
 
     def _state(self, scored: ScoredSessions) -> Float64s:
         return scored.hidden_state[scored.pair[scored.most_surprising]].astype(np.float64)
@@ -249,6 +260,20 @@ def lateness_profile(scored: ScoredSessions, usual: UsualLateness | None) -> Flo
         return np.zeros((len(scored), scored.n_events))
     late = np.maximum(scored.lateness - usual.most, 0.0)
     return _unit_rows(np.sqrt(_by_event(scored, late, scored.n_events)))
+
+
+def oddness_profile(scored: ScoredSessions, usual: UsualOddness | None) -> Float64s:
+    """Which events had odd numbers: the square root of each one's share of the oddness above the usual most.
+
+    And above the handicap that odd numbers have: what is odd by chance makes no kinds.
+
+    Returns:
+        float64 (S, V), rows of length 1 (squares are shares), or 0 where no number was odd.
+    """
+    if scored.oddness is None or usual is None:
+        return np.zeros((len(scored), scored.n_events))
+    odd = np.maximum(scored.oddness - usual.most - HANDICAP, 0.0)
+    return _unit_rows(np.sqrt(_by_event(scored, odd, scored.n_events)))
 
 
 def _by_event(scored: ScoredSessions, weight: Float64s, width: int) -> Float64s:

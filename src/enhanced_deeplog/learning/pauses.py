@@ -13,18 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from enhanced_deeplog.events import PADDING
+from enhanced_deeplog.learning.groups import groups_of
+from enhanced_deeplog.learning.upper_tail import N_LARGEST, largest_of, rarity_of, tail_scale, usual_point
 
 __all__ = ["LEAST_PAUSES", "N_LONGEST", "UsualLateness", "UsualPauses"]
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 
-N_LONGEST = 24  # pauses kept of each step
+N_LONGEST = N_LARGEST  # pauses kept of each step
 LEAST_PAUSES = 100  # of a step that is judged by itself
-_LEAST_REACHED = 5  # pauses that must be as long before we say how rare that is
-_TAIL_SHARE = 0.1  # of the pauses of a step, that tell how it goes on beyond the longest
-_SAME = 0.1  # pauses that differ by a tenth are the same, nothing is rarer at once
-_SHOWN_RARITY = float(np.log(1000.0))  # what is shown to people as usual
 _WIDE = 1 << 32  # more than there are events
 
 
@@ -69,7 +67,7 @@ class UsualPauses:
         resolution_s = resolution_s if np.isfinite(resolution_s) else 1.0
         elapsed = np.log(pauses + resolution_s)
         found = sorted(_by_step(elapsed, before, event_ids), key=lambda step: step[0])
-        points = [_longest(ordered) for _, ordered in found]
+        points = [largest_of(ordered) for _, ordered in found]
         codes = np.array([code for code, _ in found], dtype=np.int64)
         return cls(
             resolution_s,
@@ -77,7 +75,7 @@ class UsualPauses:
             np.array([len(ordered) for _, ordered in found], dtype=np.int64),
             np.array([longest for longest, _ in points]).reshape(-1, N_LONGEST),
             np.array([rarity for _, rarity in points]).reshape(-1, N_LONGEST),
-            np.array([_scale(ordered) for _, ordered in found]),
+            np.array([tail_scale(ordered) for _, ordered in found]),
         )
 
     def lateness(self, pauses: Float64s, before: Int64s, event_ids: Int64s) -> Float64s:
@@ -100,8 +98,8 @@ class UsualPauses:
             return late
         at_least = np.maximum(pauses[timed] - self.resolution_s, 0.0)
         elapsed = np.log(at_least + self.resolution_s)
-        for row, members in _groups(self.rows(before[timed], event_ids[timed])):
-            late[timed[members]] = _rarity_of(elapsed[members], self.longest[row], self.rarity[row], self.scale[row])
+        for row, members in groups_of(self.rows(before[timed], event_ids[timed])):
+            late[timed[members]] = rarity_of(elapsed[members], self.longest[row], self.rarity[row], self.scale[row])
         return late
 
     def rows(self, before: Int64s, event_ids: Int64s) -> Int64s:
@@ -121,11 +119,8 @@ class UsualPauses:
     def usual_s(self, before: int, event_id: int) -> tuple[float, float]:
         """How long nearly all normal pauses of a step take at most, s, and which share of them that is."""
         (row,) = self.rows(np.array([before]), np.array([event_id]))
-        n_pauses = int(self.n_pauses[row])
-        n_reached = _n_reached(n_pauses)
-        enough = np.flatnonzero(n_reached >= n_pauses / np.exp(_SHOWN_RARITY))
-        point = int(enough[-1])
-        return float(np.exp(self.longest[row, point]) - self.resolution_s), 1.0 - float(n_reached[point]) / n_pauses
+        point, share_above = usual_point(int(self.n_pauses[row]))
+        return float(np.exp(self.longest[row, point]) - self.resolution_s), 1.0 - share_above
 
 
 @dataclass(frozen=True)
@@ -162,15 +157,6 @@ def _place(known: Int64s, codes: Int64s, *, otherwise: Int64s) -> Int64s:
     return np.where(known[place] == codes, place, otherwise)
 
 
-def _groups(labels: Int64s) -> Iterator[tuple[int, Int64s]]:
-    """Each label, and where it is."""
-    if not len(labels):
-        return
-    order = np.argsort(labels, kind="stable")
-    values, begins = np.unique(labels[order], return_index=True)
-    yield from zip(values.tolist(), np.split(order, begins[1:]), strict=True)
-
-
 def _by_step(elapsed: Float64s, before: Int64s, event_ids: Int64s) -> Iterator[tuple[int, Float64s]]:
     """The pauses of each row of steps, ascending: each pause in one row, that by which it would be judged.
 
@@ -179,40 +165,10 @@ def _by_step(elapsed: Float64s, before: Int64s, event_ids: Int64s) -> Iterator[t
     left = np.arange(len(elapsed))
     any_event = np.full(len(elapsed), PADDING)
     for codes in (_codes(before, event_ids), _codes(any_event, event_ids)):
-        rows = [(code, left[members]) for code, members in _groups(codes[left])]
+        rows = [(code, left[members]) for code, members in groups_of(codes[left])]
         enough = [(code, members) for code, members in rows if len(members) >= LEAST_PAUSES]
         yield from ((code, np.sort(elapsed[members])) for code, members in enough)
         left = np.setdiff1d(left, np.concatenate([members for _, members in enough])) if enough else left
     rest = elapsed[left] if len(left) >= LEAST_PAUSES else elapsed
     if len(rest) >= LEAST_PAUSES:
         yield _codes(any_event[:1], any_event[:1])[0], np.sort(rest)
-
-
-def _n_reached(n_pauses: int) -> Int64s:
-    """How many of so many pauses are as long as each of those kept, int64 (N_LONGEST,): half of them, down to 5."""
-    return np.geomspace(n_pauses // 2, _LEAST_REACHED, N_LONGEST).round().astype(np.int64)
-
-
-def _longest(ordered: Float64s) -> tuple[Float64s, Float64s]:
-    """The pauses that are kept, and how rare one at least so long is: equal ones counted, nats."""
-    longest = ordered[len(ordered) - _n_reached(len(ordered))]
-    return longest, np.log(len(ordered) / (len(ordered) - np.searchsorted(ordered, longest, side="left")))
-
-
-def _scale(ordered: Float64s) -> float:
-    """Mean excess of the longest tenth in the logarithm: the inverse of the exponent of a Pareto tail."""
-    n_tail = round(len(ordered) * _TAIL_SHARE)
-    return max(float((ordered[-n_tail:] - ordered[-n_tail - 1]).mean()), _SAME)
-
-
-def _rarity_of(elapsed: Float64s, longest: Float64s, rarity: Float64s, scale: float) -> Float64s:
-    """How rare pauses of one step are: counted, and beyond the longest extrapolated.
-
-    What is hardly longer than what was seen is hardly rarer, also where many pauses are equal.
-    """
-    n_shorter = np.searchsorted(longest, elapsed, side="left")
-    beyond = n_shorter == len(longest)
-    below = np.maximum(n_shorter - 1, 0)
-    risen = rarity[below] + (elapsed - longest[below]) / np.where(beyond, scale, _SAME)
-    counted = rarity[np.minimum(n_shorter, len(longest) - 1)]
-    return np.where(n_shorter == 0, 0.0, np.where(beyond, risen, np.minimum(counted, risen)))

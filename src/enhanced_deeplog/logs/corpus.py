@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ import polars as pl
 from enhanced_deeplog.errors import InputError
 from enhanced_deeplog.events import UNKNOWN, EventVocabulary
 from enhanced_deeplog.logs.in_order import in_order
+from enhanced_deeplog.logs.numbers import with_numbers
 from enhanced_deeplog.logs.records import LogRecords, merge_order
 from enhanced_deeplog.logs.templates import TemplateMiner
 from enhanced_deeplog.logs.whole_sessions import WholeSessions
@@ -24,6 +26,7 @@ __all__ = [
     "event_ids_of",
     "look_up",
     "masked_bodies",
+    "read_bodies",
     "read_corpus",
 ]
 
@@ -35,7 +38,7 @@ class Corpus:
     """The records of an input in the order of time.
 
     Attributes:
-        frame: `RECORD_SCHEMA` without body and template, and `body_id`.
+        frame: `RECORD_SCHEMA` without body and template, and `body_id`; `numbers`, if they are asked for.
         bodies: Distinct masked bodies; `body_id` is a place in it.
         given: Those of them that are templates already, by the word of their source.
         n_read: Records that were read; the frame has fewer where only some sessions were drawn.
@@ -56,7 +59,12 @@ class Corpus:
 
 
 def read_corpus(
-    records: LogRecords, miner: TemplateMiner, *, most_records: int = sys.maxsize, by_key: bool = True
+    records: LogRecords,
+    miner: TemplateMiner,
+    *,
+    most_records: int = sys.maxsize,
+    by_key: bool = True,
+    numbers: bool = False,
 ) -> Corpus:
     """Read an input batch by batch; of the bodies, only the distinct masked ones stay.
 
@@ -65,6 +73,7 @@ def read_corpus(
         miner: Masks the bodies; it doesn't learn here.
         most_records: Of a longer input, whole sessions are drawn; the bodies are still all of them.
         by_key: Whether sessions are made by key.
+        numbers: Whether the numbers of the bodies stay, too.
 
     Raises:
         InputError: If the input can't be read, or has no record.
@@ -72,17 +81,25 @@ def read_corpus(
     codes: dict[str, int] = {}
     given: set[str] = set()
     drawn = WholeSessions(most_records, by_key=by_key)
-    for batch, masked, of_source in in_order(lambda batch: (batch, *masked_bodies(batch, miner)), records):
+    for batch, masked, of_source in in_order(partial(read_bodies, miner=miner, numbers=numbers), records):
         given |= of_source
         distinct = masked.unique(maintain_order=True)
         ids = [codes.setdefault(body, len(codes)) for body in distinct]
         body_id = masked.replace_strict(distinct, pl.Series(ids, dtype=pl.UInt32), return_dtype=pl.UInt32)
-        drawn.add(batch.drop("body", "template").with_columns(body_id.alias("body_id")))
+        drawn.add(batch.with_columns(body_id.alias("body_id")))
     check_any(codes, records)
     frame = drawn.records()
     if frame["source"].n_unique() > 1:
         frame = merge_order(frame)
     return Corpus(frame, tuple(codes), frozenset(given), drawn.n_read, drawn.share)
+
+
+def read_bodies(
+    batch: pl.DataFrame, miner: TemplateMiner, *, numbers: bool
+) -> tuple[pl.DataFrame, pl.Series, frozenset[str]]:
+    """What stays of a batch without its bodies, with `numbers` if they are asked for; and see `masked_bodies`."""
+    kept = with_numbers(batch) if numbers else batch
+    return kept.drop("body", "template"), *masked_bodies(batch, miner)
 
 
 def masked_bodies(batch: pl.DataFrame, miner: TemplateMiner) -> tuple[pl.Series, frozenset[str]]:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from enhanced_deeplog.events import END
+from enhanced_deeplog.logs.numbers import MOST_NUMBERS
 from enhanced_deeplog.logs.pause_limits import FAR, PauseLimits
 from enhanced_deeplog.logs.sessions import SessionRules, Sessions, cut_without_key
 
@@ -21,6 +22,7 @@ __all__ = ["RECORD_COLUMNS", "OpenPart", "OpenSessions", "Stream", "as_sessions"
 _NS = 1_000_000_000
 _MOST_DUE = 10_000  # moments to look at sessions again, beside those of sessions that are there
 _MAX_BEGINNINGS = 100_000  # first records remembered, to tell apart sessions that begin alike
+_NO_NUMBERS = array("d", [math.nan] * MOST_NUMBERS)
 
 # What is kept of a record while its session may be asked for.
 RECORD_COLUMNS: dict[str, pl.DataType] = {
@@ -58,6 +60,7 @@ class OpenPart:
         records: What is kept of its records.
         event_ids: Of its records.
         pauses: Since the record before each, s; NaN where there is none.
+        numbers: That their bodies carry, four of each record; empty where they are not judged.
         clock: Of its last record.
         source: That the last record came from.
         said: The source says that it has ended.
@@ -65,7 +68,7 @@ class OpenPart:
         outlived: So long that nothing more can follow.
         followed: Another session of the stream has begun.
         goes_on: Its next part has begun.
-        surprise, rank, lateness: Of each event so far: left to whoever judges.
+        surprise, rank, lateness, oddness: Of each event so far: left to whoever judges.
         told: Whether somebody was told that it is abnormal.
         changed: Whether records have come since it was last told of.
         due: When to look at it next, if nothing comes...
@@ -80,6 +83,7 @@ class OpenPart:
     records: list[Record] = field(default_factory=list)
     event_ids: array[int] = field(default_factory=lambda: array("q"))
     pauses: array[float] = field(default_factory=lambda: array("d"))
+    numbers: array[float] = field(default_factory=lambda: array("d"))
     clock: int = 0
     source: str = ""
     said: bool = False
@@ -90,6 +94,7 @@ class OpenPart:
     surprise: array[float] = field(default_factory=lambda: array("d"))
     rank: array[int] = field(default_factory=lambda: array("q"))
     lateness: array[float] = field(default_factory=lambda: array("d"))
+    oddness: array[float] = field(default_factory=lambda: array("d"))
     told: bool = False
     changed: bool = False
     due: int = FAR
@@ -115,6 +120,7 @@ class OpenPart:
             records=[*earlier.records, *self.records][-n_records:],
             event_ids=(earlier.event_ids + self.event_ids)[-n_records:],
             pauses=(earlier.pauses + self.pauses)[-n_records:],
+            numbers=(earlier.numbers + self.numbers)[-MOST_NUMBERS * n_records :],
         )
 
 
@@ -165,7 +171,7 @@ class OpenSessions:
         """Take records in the order of the input.
 
         Args:
-            records: With the columns of `RECORD_SCHEMA`, `event_id` and `clock`.
+            records: With the columns of `RECORD_SCHEMA`, `event_id` and `clock`; `numbers`, if they are judged.
 
         Returns:
             The parts that something happened to, in that order.
@@ -174,7 +180,8 @@ class OpenSessions:
         kept = records.select(pl.col(name).cast(dtype) for name, dtype in RECORD_COLUMNS.items()).rows()
         others = records.select("session_key", "host", "process", "ends_session", "event_id", "clock").rows()
         by_key = self._rules.by == "key"
-        for record, (key, host, process, ends, event, clock) in zip(kept, others, strict=True):
+        numbers = _numbers_of_each(records)
+        for record, (key, host, process, ends, event, clock), carried in zip(kept, others, numbers, strict=True):
             if by_key and key is not None:
                 stream, cut = Stream(True, "", key), "key"
             else:
@@ -193,6 +200,7 @@ class OpenSessions:
             part.pauses.append(_pause(last.records[-1] if last is not None else None, record))
             part.records.append(record)
             part.event_ids.append(event)
+            part.numbers.frombytes(carried)
             part.clock, part.source = clock, record[0]
             part.said, part.waited, part.changed = ends, False, True
             self.n_records += 1
@@ -298,6 +306,13 @@ class OpenSessions:
                 heapq.heapify(heap)
 
 
+def _numbers_of_each(records: pl.DataFrame) -> list[bytes]:
+    """The numbers of each record as an array holds them; nothing where they are not judged."""
+    if "numbers" not in records.columns:
+        return [b""] * records.height
+    return [row.tobytes() for row in records["numbers"].to_numpy()]
+
+
 def _pause(before: Record | None, record: Record) -> float:
     """Time between two records, s; NaN where one has none."""
     if before is None or before[4] is None or record[4] is None:
@@ -322,13 +337,16 @@ def as_sessions(parts: Sequence[OpenPart], unit: Literal["ns", "records"]) -> tu
     ended = np.array([ends for _, ends in rows], dtype=np.bool_)
     firsts = np.cumsum(n_records) - n_records
     starts = np.concatenate([[0], np.cumsum(n_records + ended)]).astype(np.int64)
-    event_ids, pauses = array("q"), array("d")
+    event_ids, pauses, numbers = array("q"), array("d"), array("d")
+    has_numbers = any(part.numbers for part, _ in rows)
     for part, ends in rows:
         event_ids += part.event_ids
         pauses += part.pauses
+        numbers += part.numbers
         if ends:
             event_ids.append(END)
             pauses.append(math.nan)
+            numbers.extend(_NO_NUMBERS)
     position = np.arange(starts[-1]) - np.repeat(starts[:-1], n_records + ended)
     records = pl.DataFrame([record for part, _ in rows for record in part.records], RECORD_COLUMNS, orient="row")
     table = pl.DataFrame(
@@ -356,4 +374,5 @@ def as_sessions(parts: Sequence[OpenPart], unit: Literal["ns", "records"]) -> tu
         pauses=np.frombuffer(pauses, dtype=np.float64),
         rows=np.repeat(firsts, n_records + ended) + np.minimum(position, np.repeat(n_records - 1, n_records + ended)),
         unit=unit,
+        numbers=np.frombuffer(numbers, np.float64).reshape(-1, MOST_NUMBERS) if has_numbers else None,
     ), np.array(wanted, dtype=np.int64)

@@ -10,6 +10,7 @@ import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, NamedTuple, Self, TypeAlias
 
 import numpy as np
@@ -18,7 +19,7 @@ import polars as pl
 
 from enhanced_deeplog.errors import OutputError
 from enhanced_deeplog.events import UNKNOWN, EventVocabulary
-from enhanced_deeplog.logs.corpus import MAX_KNOWN, check_any, look_up, masked_bodies
+from enhanced_deeplog.logs.corpus import MAX_KNOWN, check_any, look_up, read_bodies
 from enhanced_deeplog.logs.in_order import in_order
 from enhanced_deeplog.logs.records import LogRecords
 from enhanced_deeplog.logs.sessions import InputClock, Sessions
@@ -134,7 +135,7 @@ class PartitionedRecords:
     Attributes:
         files: Its records: `RECORD_SCHEMA` without body and template; `event_id`; `body_id`, place in `unmatched` of
             what fits no template, else null; `number` of the record in its source, and the latest
-            time that was `reached` there, ns.
+            time that was `reached` there, ns; `numbers`, if they are read.
         clock: Of the whole input.
         begins: First time of each source, ns; null where it has none.
         unmatched: Distinct masked bodies that fit no template, and how many records have each. A template that a source
@@ -169,6 +170,7 @@ def read_partitions(
     *,
     by_key: bool,
     in_memory: int = IN_MEMORY,
+    numbers: bool = False,
 ) -> PartitionedRecords:
     """Read an input batch by batch, and find the event of each record.
 
@@ -178,6 +180,7 @@ def read_partitions(
         vocabulary: Numbers the templates.
         by_key: Whether sessions are made by key.
         in_memory: So many records are held at most; the others are on disk.
+        numbers: Whether the numbers of the bodies are read, too.
 
     Raises:
         InputError: If the input can't be read, or has no record.
@@ -185,7 +188,7 @@ def read_partitions(
     """
     files = _RecordFile(by_key=by_key, in_memory=in_memory)
     try:
-        return _read_into(files, records, miner, vocabulary)
+        return _read_into(files, records, miner, vocabulary, numbers=numbers)
     except BaseException:
         files.close()
         raise
@@ -196,17 +199,19 @@ def _read_into(
     records: LogRecords,
     miner: TemplateMiner,
     vocabulary: EventVocabulary,
+    *,
+    numbers: bool,
 ) -> PartitionedRecords:
     known = Remembered[str, int](MAX_KNOWN)
     unmatched, sources = _Unmatched(), dict[str, _SourceClock]()
     any_key = False
-    for batch, masked, given in in_order(lambda batch: (batch, *masked_bodies(batch, miner)), records):
+    for batch, masked, given in in_order(partial(read_bodies, miner=miner, numbers=numbers), records):
         distinct = masked.unique(maintain_order=True).to_list()
         ids = look_up(distinct, given, miner, vocabulary, known=known)
         new = [body for body, event in zip(distinct, ids, strict=True) if event == UNKNOWN and body not in given]
         clock = sources.setdefault(batch["source"][0], _SourceClock())  # a batch comes from one source
         files.add(
-            batch.drop("body", "template").with_columns(
+            batch.with_columns(
                 masked.replace_strict(distinct, ids, return_dtype=pl.Int64).alias("event_id"),
                 unmatched.number(masked, new),
                 *clock.read(batch["timestamp"]),

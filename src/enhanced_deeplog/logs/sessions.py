@@ -82,6 +82,8 @@ class Sessions:
             where there is none: no record before it in the session, no timestamp, END.
         rows: Row of `records` of each event, for END that of the session's last record, int64 (M,).
         unit: What the pauses between records are measured in.
+        numbers: That the body of each event carries, NaN where there are fewer and of END, float64 (M, 4), see
+            `logs.numbers`; None: they are not judged (`detection.values`).
     """
 
     records: pl.DataFrame
@@ -92,6 +94,7 @@ class Sessions:
     pauses: Float64s
     rows: Int64s
     unit: Literal["ns", "records"]
+    numbers: Float64s | None = None
 
     def __len__(self) -> int:
         """Number of sessions (S)."""
@@ -114,6 +117,7 @@ class Sessions:
             context_starts=starts[:-1],
             pauses=self.pauses[places],
             rows=self.rows[places],
+            numbers=None if self.numbers is None else self.numbers[places],
         )
 
     def without(self, skipped: Bools) -> Sessions:
@@ -134,6 +138,7 @@ class Sessions:
             # Each from the last event that is kept.
             pauses=np.add.reduceat(self.pauses[: kept[-1] + 1], np.append(0, kept[:-1] + 1)),
             rows=self.rows[kept],
+            numbers=None if self.numbers is None else self.numbers[kept],
         )
 
 
@@ -353,6 +358,7 @@ def _collect(records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | No
         pl.when(pl.Series(final)).then(pl.lit("final")).otherwise(pl.lit("open")).alias("state"),
     )
     event_ids, starts = _lay_out(records["event_id"].to_numpy(), table["n_records"].to_numpy(), ended)
+    places = _places(table["n_records"].to_numpy(), starts)
     first_rows = table.with_row_index("at").select(pl.col("at").first().over("session"))
     context_starts = starts[:-1][first_rows.to_series().to_numpy()]
     return Sessions(
@@ -365,9 +371,10 @@ def _collect(records: pl.DataFrame, rules: SessionRules, limit: PauseLimits | No
         event_ids=event_ids,
         starts=starts,
         context_starts=context_starts,
-        pauses=_pauses(records, table["n_records"].to_numpy(), starts),
+        pauses=_pauses(records, places, len(event_ids)),
         rows=_rows(table["first"].to_numpy(), table["n_records"].to_numpy(), starts),
         unit=clock.unit,
+        numbers=_numbers(records, places, len(event_ids)),
     )
 
 
@@ -405,7 +412,13 @@ def _rows(first: Int64s, n_records: Int64s, starts: Int64s) -> Int64s:
     return np.asarray(np.repeat(first, lengths) + np.minimum(position, np.repeat(n_records - 1, lengths)))
 
 
-def _pauses(records: pl.DataFrame, n_records: Int64s, starts: Int64s) -> Float64s:
+def _places(n_records: Int64s, starts: Int64s) -> Int64s:
+    """The event that each record is, int64 (R,)."""
+    firsts = np.cumsum(n_records) - n_records
+    return np.asarray(np.arange(n_records.sum()) + np.repeat(starts[:-1] - firsts, n_records))
+
+
+def _pauses(records: pl.DataFrame, places: Int64s, n_events: int) -> Float64s:
     """Time from the record before to each record of a session, laid out as the events are, s, float64 (M,).
 
     By the timestamps as they stand, not by the clock: what jumped ahead by mistake would stop the clock for all that
@@ -415,8 +428,16 @@ def _pauses(records: pl.DataFrame, n_records: Int64s, starts: Int64s) -> Float64
     same = pl.col("session") == pl.col("session").shift(1)
     # NumPy divides; Polars multiplies by a reciprocal, and makes .053 s .053000000000000005.
     of_records = records.select(pl.when(same).then(since)).to_series().to_numpy() / _NS
-    firsts = np.cumsum(n_records) - n_records
-    places = np.arange(len(of_records)) + np.repeat(starts[:-1] - firsts, n_records)
-    laid = np.full(starts[-1], np.nan)
+    laid = np.full(n_events, np.nan)
+    laid[places] = of_records
+    return laid
+
+
+def _numbers(records: pl.DataFrame, places: Int64s, n_events: int) -> Float64s | None:
+    """The numbers of each record, laid out as the events are, float64 (M, 4); None where they were not read."""
+    if "numbers" not in records.columns:
+        return None
+    of_records = records["numbers"].to_numpy()
+    laid = np.full((n_events, of_records.shape[1]), np.nan)
     laid[places] = of_records
     return laid

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from enhanced_deeplog.causes import CauseRules
 from enhanced_deeplog.courses import Course
 from enhanced_deeplog.events import END_TEXT
-from enhanced_deeplog.explanation import aligned, pause_in_words
+from enhanced_deeplog.explanation import aligned, pause_in_words, value_in_words
 from enhanced_deeplog.findings import SEVERITIES, AnomalyClass, Evidence, Finding
 from enhanced_deeplog.report.page import as_html
 
@@ -162,7 +162,8 @@ def _course_row(where: str, template: str, number: str, text: str, told: Evidenc
 def _why(line: Evidence) -> str:
     expected = "; ".join(f"{one.template} ({one.probability:.0%})" for one in line.expected)
     late = f"{pause_in_words(line.pause)}; " if line.pause is not None else ""
-    return as_html(f"{late}surprise {line.surprise:.1f}; expected: {expected}", 600)
+    odd = f"{value_in_words(line.value)}; " if line.value is not None else ""
+    return as_html(f"{late}{odd}surprise {line.surprise:.1f}; expected: {expected}", 600)
 
 
 def session_facts(finding: Finding) -> Iterator[tuple[str, str]]:
