@@ -76,6 +76,7 @@ def main() -> None:
     given.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     given.add_argument("--seeds", type=int, default=2)
     given.add_argument("--on", nargs="+", choices=ON, default=ON)
+    given.add_argument("--only", nargs="+", help="these options alone, beside the method as it is")
     given.add_argument("--later-only", action="store_true", help="leave out what trains stage 1 again")
     given.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "ablation.jsonl")
     options = given.parse_args()
@@ -87,25 +88,39 @@ def main() -> None:
             split_of = PROTOCOLS[protocol].split
             assert split_of is not None  # noqa: S101  # each of these has one
             for seed in range(options.seeds):
-                for row in measure(split_of(options.data, seed), Config(seed=seed), later_only=options.later_only):
+                chosen = chosen_options(options.only, later_only=options.later_only)
+                for row in measure(split_of(options.data, seed), Config(seed=seed), *chosen):
                     told = {"protocol": protocol, "seed": seed, **row, "commit": commit}
                     file.write(json.dumps(told, allow_nan=False) + "\n")
                     file.flush()
                     print(json.dumps(told), file=sys.stderr)
 
 
-def measure(split: Split, config: Config, *, later_only: bool) -> Iterator[dict[str, Any]]:
+def chosen_options(only: list[str] | None, *, later_only: bool) -> tuple[dict[str, Settings], dict[str, Settings]]:
+    """Those of stages 2 to 4, and those of stage 1."""
+    later, stage_1 = LATER, {} if later_only else STAGE_1
+    if only is not None:
+        unknown = set(only) - later.keys() - stage_1.keys()
+        if unknown:
+            sys.exit(f"--only: expected options of {[*later, *stage_1]}; got {sorted(unknown)}.")
+        later, stage_1 = ({k: v for k, v in some.items() if k in only} for some in (later, stage_1))
+    return later, stage_1
+
+
+def measure(
+    split: Split, config: Config, later: dict[str, Settings], stage_1: dict[str, Settings]
+) -> Iterator[dict[str, Any]]:
     """A row an option."""
     model = EnhancedDeepLog(config).fit(split.mixed, normal=split.normal)
     learnt, judged = read(model, split)
     yield {"option": AS_IT_IS, **detected(model, judged, split), **told(model, learnt, judged, split, model.kinds)}
     yield {"option": NEAREST, **told(model, learnt, judged, split, model.kinds, nearest=True)}
     types = {split.truth.get(key, "") for key in judged.table["session_key"]} - {""}
-    for option, settings in LATER.items():
+    for option, settings in later.items():
         changed = config.with_settings({k: v.replace("true number", str(len(types))) for k, v in settings.items()})
         kinds = fit_kinds(learnt, model.detection, model.vocabulary, changed, progress=lambda *_: None)
         yield {"option": option, **told(model, learnt, judged, split, kinds, config=changed)}
-    for option, settings in {} if later_only else STAGE_1.items():
+    for option, settings in stage_1.items():
         changed = config.with_settings(settings)
         other = EnhancedDeepLog(changed).fit(split.mixed, normal=split.normal)
         learnt, judged = read(other, split)
