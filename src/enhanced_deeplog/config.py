@@ -137,7 +137,7 @@ class ClusteringConfig(_Section):
 class ClassifierConfig(_Section):
     """Stage 4: the network that tells the kinds apart."""
 
-    use_attention: bool = True  # the last window attends to all its events
+    use_attention: bool = True  # the events of a window attend to one another
     attention_heads: int = Field(8, ge=1)  # each attends by itself
     attention_dropout: float = Field(0.1, ge=0, lt=1)  # share of the attention that is left out in training
     improved_attention: bool = True  # with residual, layer norm and dropout
