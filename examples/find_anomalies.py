@@ -18,13 +18,13 @@ def main(paths: list[str]) -> None:
     model = EnhancedDeepLog().fit(records)
     findings = model.classify(records)
 
-    # Lines are a stranger's: repr keeps escapes in them from doing anything to a terminal.
+    # Lines and names of files are a stranger's: repr keeps escapes in them from doing anything to a terminal.
     for name, n_sessions in Counter(finding.class_name for finding in findings).most_common():
         print(f"{n_sessions:6,} sessions: {name!r}")
     for finding in sorted(findings, key=lambda one: -one.score)[:10]:
-        print(f"\nSession {finding.session_key!r}, {finding.severity}: {finding.advice}")
+        print(f"\nSession {finding.session_key!r}, {finding.severity}: {finding.advice!r}")
         for line in finding.evidence:
-            print(f"  {line.source}:{line.line}: {line.text!r}")
+            print(f"  {line.source!r}, line {line.line}: {line.text!r}")
 
 
 if __name__ == "__main__":

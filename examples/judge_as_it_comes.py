@@ -25,10 +25,12 @@ def main(paths: list[str]) -> None:
     model = load_bundle(bundle)
     stream = StreamingClassifier(model)
     as_people_see = Knowledge.read(knowledge_path(bundle)).viewer(model.classes)
+    told: set[str] = set()
 
     def tell(findings: Iterable[Finding]) -> None:
         for finding in map(as_people_see, findings):
-            if not finding.expected:
+            if not finding.expected or finding.id in told:  # what was told is taken back, too
+                told.add(finding.id)
                 print(finding_line(finding))
 
     # As the bundle was learnt: a session key may be a secret, which later is no longer in the lines.

@@ -71,6 +71,31 @@ def test_looking_for_words_first_changes_nothing() -> None:
     assert [name for i in range(0, len(lines), 50) for name in rules_of(*lines[i : i + 50])] == naive
 
 
+@pytest.mark.parametrize(
+    ("pattern", "line"),
+    [
+        ("connection to [[:alpha:]]db failed", "connection to xdb failed"),
+        ("disk failure in [^[:space:]]rack", "disk failure in xrack"),
+        ("disk failure in [a-z&&[^b]]rack", "disk failure in xrack"),
+        (r"\<oom killer\>", "the oom killer came"),
+        (r"failed\b{end}", "it failed"),
+        ("(?i)\u039f\u0394\u039f\u03a3 closed", "\u039f\u0394\u039f\u03a3 closed"),
+        ("(?i)disk full", "di\u017fk full"),
+        ("(?i)token gone", "to\u212aen gone"),
+        ("answered 50[0-9] at once", "it answered 503 at once"),
+        ("a{0}b failed", "b failed"),
+        (r"(?x) disk [\ x-z] full", "diskxfull"),
+        (r"\[[0-9]+\] [a-z\[]gone", "[17] [gone"),
+        ("(?:retry )?gave up|(gone)", "gone"),
+    ],
+)
+def test_a_rule_of_ones_own_finds_what_its_pattern_matches(pattern: str, line: str) -> None:
+    rule = CauseRule("own", "Own", pattern, ("A cause.",), "Advice.")
+    assert list(_matching(rule, [line])) == [line]
+    (match,) = CauseRules([rule]).look_at([line])
+    assert match is not None
+
+
 def test_nearly_every_rule_needs_some_word() -> None:
     assert sum(needed_words(rule.pattern).rarest() is None for rule in SHIPPED.rules) <= 5
 

@@ -215,7 +215,7 @@ def test_too_few_anomalies_to_make_a_kind_stay_unknown(normal_lines: list[str]) 
 def test_a_kind_of_very_few_sessions_can_be_learnt(normal_lines: list[str], n_odd: int) -> None:
     """However few are held out to stop the classifier by."""
     odd = [f"odd{i},{'77 78 ' * 6}" for i in range(n_odd)]
-    for seed in range(3):
+    for seed in range(2):
         model = EnhancedDeepLog(Config.of({**small_config().model_dump(), "seed": seed}))
         model.fit(sequences_of(normal_lines[:30] + odd), normal=sequences_of(normal_lines[:60]))
         assert {f.anomaly_class for f in model.classify(sequences_of(odd))} <= {1, -1}
@@ -355,18 +355,18 @@ def test_the_logical_source_names_findings_and_paths_do_not(
 def test_the_same_seed_gives_the_same_model_bit_for_bit_with_any_number_of_workers(
     mixed_lines: list[str], normal_lines: list[str]
 ) -> None:
-    config = small_config(learning={"num_layers": 2, "dropout": 0.2, "epochs": 3})
+    config = small_config(learning={"num_layers": 2, "dropout": 0.2, "epochs": 2})
     models = []
     threads = torch.get_num_threads()
     try:
-        for workers, n_threads in ((1, 1), (1, 1), (2, 2)):
+        for workers, n_threads in ((1, 1), (2, 2)):
             torch.set_num_threads(n_threads)
             model = EnhancedDeepLog(config)
             model.fit(sequences_of(mixed_lines), normal=sequences_of(normal_lines), workers=workers)
             models.append(plain(model.to_parts()))
     finally:
         torch.set_num_threads(threads)
-    assert models == [models[0]] * 3
+    assert models[0] == models[1]
 
 
 def test_another_seed_gives_another_model(mixed_lines: list[str], normal_lines: list[str]) -> None:
@@ -501,7 +501,7 @@ def test_with_top_k_a_session_is_abnormal_if_one_event_is_no_likely_one(
     assert np.mean(intruded) > 0.95
 
 
-@pytest.mark.parametrize("window_size", [1, 4, 25])
+@pytest.mark.parametrize("window_size", [1, 25])
 def test_any_window_size_will_do(
     mixed_lines: list[str], normal_lines: list[str], benchmark: SyntheticBenchmark, window_size: int
 ) -> None:
@@ -691,6 +691,14 @@ REFUSED: dict[str, tuple[Change, str]] = {
         "In the bundle, members and n_members must be of a session each at least",
     ),
     "no reach": (lambda parts: parts.documents["score"].pop("reach"), "In the bundle, "),
+    "losses that are no numbers": (
+        document("summary", "losses", to=[["a", "b", "c"]]),
+        "In the bundle, summary.losses must be rows of 3 numbers",
+    ),
+    "reliability that is no rows": (
+        document("summary", "reliability", to=5),
+        "In the bundle, summary.reliability must be rows of 3 numbers",
+    ),
     "radii of 0": (array("radii", lambda a: a * 0), "In the bundle, radii must be above 0; got "),
     "known events as numbers": (
         array("known_events", lambda a: a.astype(np.int64)),

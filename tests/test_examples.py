@@ -21,7 +21,7 @@ def test_a_log_is_learnt_from_and_judged(capsys: pytest.CaptureFixture[str], mon
     runpy.run_path(str(EXAMPLES / "find_anomalies.py"))["main"]([str(fitted_once().log)])
     text = capsys.readouterr().out
     assert "query cancelled after" in text
-    assert "service.log:" in text
+    assert "service.log', line " in text
 
 
 def test_a_log_is_judged_as_it_comes(capsys: pytest.CaptureFixture[str]) -> None:

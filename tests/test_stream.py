@@ -149,7 +149,7 @@ def fitted(request: pytest.FixtureRequest) -> EnhancedDeepLog:
     config = small_config(
         sessions={"max_records": 12}, detection={"n_folds": 2, "alarm_rate": 0.01, "timing": request.param}
     )
-    return EnhancedDeepLog(config).fit(LogRecords.from_lines(simulate(n_records=6_000, seed=1).lines), workers=1)
+    return EnhancedDeepLog(config).fit(LogRecords.from_lines(simulate(n_records=4_000, seed=1).lines), workers=1)
 
 
 HOSTILE = (
@@ -194,7 +194,7 @@ def told(finding: Finding) -> dict[str, object]:
 
 
 def test_an_open_session_is_told_of_once_and_again_when_it_closes(fitted: EnhancedDeepLog) -> None:
-    lines = simulate(n_records=3_000, seed=5, fault_share=0.2).lines
+    lines = simulate(n_records=1_500, seed=5, fault_share=0.2).lines
     stream = StreamingClassifier(fitted)
     by_id: dict[str, list[Finding]] = {}
     for record in LogRecords.from_lines(lines, batch_size=64):
@@ -221,7 +221,7 @@ def test_one_record_at_a_time_comes_to_the_same(fitted: EnhancedDeepLog) -> None
 
 def test_what_was_called_abnormal_and_is_not_is_taken_back(fitted: EnhancedDeepLog) -> None:
     """A pause after which END was judged goes on after all."""
-    odd = simulate(n_records=3_000, seed=8, fault_share=0.25).lines
+    odd = simulate(n_records=2_000, seed=8, fault_share=0.25).lines
     stream, words = StreamingClassifier(fitted), dict[str, list[bool]]()
     outputs = [stream.process_many(batch) for batch in LogRecords.from_lines(odd, batch_size=40)]
     for output in [*outputs, stream.finish()]:

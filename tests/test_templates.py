@@ -389,7 +389,7 @@ def test_hdfs_has_a_few_dozen_templates() -> None:
     assert 20 <= len(grown(masked).templates) <= 46
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=2, max_size=4).map(" ".join), max_size=40))
 def test_every_template_is_supported_by_a_learnt_body(bodies: list[str]) -> None:
     miner = grown(bodies, min_values=3)

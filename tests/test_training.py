@@ -66,7 +66,7 @@ EASY = {"dropout": 0.0, "num_layers": 1, "batch_size": 4}
 
 
 def test_a_sequence_without_chance_is_learnt() -> None:
-    network, losses = learn(epochs=150, early_stopping_patience=150, **EASY)
+    network, losses = learn(epochs=100, early_stopping_patience=100, **EASY)
     followed = torch.as_tensor(CYCLE.next_events)
     logits, hidden_state = network(torch.as_tensor(CYCLE.windows))
     inside = followed != 2  # where the cycle ends, nothing before it tells
@@ -77,7 +77,7 @@ def test_a_sequence_without_chance_is_learnt() -> None:
 
 
 def test_raw_ids_as_numbers_are_learnt_from_too_if_slowly() -> None:
-    _, losses = learn(encoding="scalar", inside_weight=1.0, epochs=300, early_stopping_patience=300, **EASY)
+    _, losses = learn(encoding="scalar", inside_weight=1.0, epochs=150, early_stopping_patience=150, **EASY)
     assert min(losses) < 0.6 * losses[0]
 
 
@@ -209,7 +209,7 @@ def test_a_window_that_occurred_often_counts_as_often() -> None:
         counts,
         network.away_from(*goals),
         counts,
-        learning_of(epochs=400, learning_rate=0.01, early_stopping_patience=400, batch_size=2),
+        learning_of(epochs=200, learning_rate=0.02, early_stopping_patience=200, batch_size=2),
         seed=0,
     )
     assert float(network.weight.detach()) == pytest.approx(0.9, abs=0.05)

@@ -24,6 +24,7 @@ _TEXTS = {"name", "title", "pattern", "unless", "severity", "advice"}
 _LISTS = {"causes", "matches", "near_misses"}
 _NEEDED = {"name", "title", "pattern", "causes", "advice"}
 _DIGITS = re.compile("[0-9]+")
+_LIKE_ASCII = str.maketrans("\u017f\u212a", "sk")  # long s and the sign of kelvin: patterns in any case match them
 _FEW = 100  # lines of a micro-batch
 _MAX_MATCHED = 200  # characters of a line that are shown as what matched
 
@@ -133,7 +134,7 @@ class CauseRules:
         """By rule, the distinct lines that have the words without which it can't match."""
         alike: dict[str, list[str]] = {}  # those that differ in digits alone: no word has any
         for line in dict.fromkeys(lines):
-            alike.setdefault(_DIGITS.sub("0", line.lower()), []).append(line)
+            alike.setdefault(_DIGITS.sub("0", line.translate(_LIKE_ASCII).lower()), []).append(line)
         of_rule: dict[int, list[str]] = {}
         for shape, words in zip(alike, self._words_of(list(alike)), strict=True):
             for place in {*self._always, *(place for word in words for place in self._by_word[word])}:

@@ -145,7 +145,7 @@ def restore(model: EnhancedDeepLog, parts: ModelParts) -> None:
     n_events = len(model.vocabulary)
     pauses = documents["sessions"]["pauses"]
     model.pause_limits = {unit: _pause_limits(unit, limits, n_events) for unit, limits in pauses.items()}
-    model.summary = documents["summary"]
+    model.summary = _summary(documents["summary"])
 
     score = documents["score"]
     scorer = BaseScorer(
@@ -206,6 +206,18 @@ def restore(model: EnhancedDeepLog, parts: ModelParts) -> None:
         _usual_sequences(statistics, n_events),
     )
     model.kinds = _kinds(model, parts)
+
+
+def _summary(data: dict[str, Any]) -> dict[str, Any]:
+    """What `fit` said, if what is drawn of it is numbers in rows; a bundle of an earlier version has less."""
+    for name, width in (("losses", 3), ("class_number_curve", 4), ("reliability", 3)):
+        rows = data.get(name, [])
+        good = isinstance(rows, list) and all(
+            isinstance(row, list) and len(row) == width and all(type(value) in (int, float) for value in row)
+            for row in rows
+        )
+        _expect(good, f"summary.{name}", f"rows of {width} numbers", rows)
+    return data
 
 
 def _session_rules(data: Mapping[str, Any]) -> SessionRules:

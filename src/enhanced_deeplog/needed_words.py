@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from re import _constants as op  # type: ignore[attr-defined]  # nothing public reads a pattern
@@ -12,6 +13,7 @@ from typing import Any
 __all__ = ["NeededWords", "needed_words"]
 
 _LEAST_LETTERS = 2  # a single one is in nearly every line
+_ESCAPE = re.compile(r"\\(?:[bB]\{|.)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,8 @@ class NeededWords:
     """What a text must have to match.
 
     Attributes:
-        groups: Of each, one thing at least: a lower-case word without digits, or all that a branch of the pattern
-            needs. With no group nothing is known, and any text may match.
+        groups: Of each, one thing at least: a lower-case word of ASCII without digits, or all that a branch of the
+            pattern needs. With no group nothing is known, and any text may match.
     """
 
     groups: tuple[tuple[str | NeededWords, ...], ...]
@@ -51,10 +53,31 @@ def needed_words(pattern: str) -> NeededWords:
         (('answered ',), (' at once',))
     """
     try:
-        tree = parser.parse(pattern)
-    except (re.error, OverflowError):  # what Rust knows and Python doesn't
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "error", FutureWarning
+            )  # sets in sets, && and --: Rust has them, Python reads letters
+            tree = parser.parse(pattern)
+    except (re.error, OverflowError, FutureWarning):  # what Rust knows and Python doesn't
         return NeededWords(())
-    return _of_sequence(tree)
+    return NeededWords(()) if _means_otherwise_to_rust(pattern) else _of_sequence(tree)
+
+
+def _means_otherwise_to_rust(pattern: str) -> bool:
+    """Whether Python reads letters where Rust reads the end of a word, or a set in a set."""
+    if {r"\<", r"\>", r"\b{", r"\B{"} & set(_ESCAPE.findall(pattern)):
+        return True
+    plain = _ESCAPE.sub("a", pattern)
+    return re.search(r"\[[^\]]*\[", plain) is not None
+
+
+def _is_plain(letter: str) -> bool:
+    """Whether it is found in a lower-case line wherever the pattern matches it: no digit, and none beyond ASCII.
+
+    Lines that differ in digits are looked at as one, and case is more than a letter beyond ASCII: at the end of a word
+    a small sigma is another one. But k and s have relatives beyond ASCII that match them, too.
+    """
+    return letter.isascii() and not letter.isdigit()
 
 
 def _words_of(group: tuple[str | NeededWords, ...]) -> frozenset[str] | None:
@@ -67,7 +90,7 @@ def _of_sequence(parts: Iterable[tuple[Any, Any]]) -> NeededWords:
     groups: list[tuple[str | NeededWords, ...]] = []
     run = ""
     for kind, value in [*parts, (None, None)]:
-        if kind is op.LITERAL and not 0x30 <= value <= 0x39:
+        if kind is op.LITERAL and _is_plain(chr(value)):
             run += chr(value).lower()
             continue
         if len(run) >= _LEAST_LETTERS:

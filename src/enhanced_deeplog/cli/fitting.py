@@ -231,6 +231,7 @@ def _first_look(
     from enhanced_deeplog.cli.verdict_screens import findings_screen
 
     message(f"A first look, at the first {_FIRST_LOOK:,} records and learnt from them alone:")
+    known.tell()
     write_screen(*findings_screen(found, classes=known.classes), to_stderr=True)
     message("Now all of them. Ctrl-C ends this and keeps the first look.")
     return found, known.classes
