@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from re import _constants as op  # type: ignore[attr-defined]  # nothing public reads a pattern
@@ -52,23 +51,20 @@ def needed_words(pattern: str) -> NeededWords:
         >>> needed_words("answered 50[0-9] at once").groups
         (('answered ',), (' at once',))
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "error", FutureWarning
-            )  # sets in sets, && and --: Rust has them, Python reads letters
-            tree = parser.parse(pattern)
-    except (re.error, OverflowError, FutureWarning):  # what Rust knows and Python doesn't
+    if _means_otherwise_to_rust(pattern):
         return NeededWords(())
-    return NeededWords(()) if _means_otherwise_to_rust(pattern) else _of_sequence(tree)
+    try:
+        return _of_sequence(parser.parse(pattern))
+    except (re.error, OverflowError):  # what Rust knows and Python doesn't
+        return NeededWords(())
 
 
 def _means_otherwise_to_rust(pattern: str) -> bool:
-    """Whether Python reads letters where Rust reads the end of a word, or a set in a set."""
+    """Whether Python reads letters where Rust reads the end of a word, or a set made of sets."""
     if {r"\<", r"\>", r"\b{", r"\B{"} & set(_ESCAPE.findall(pattern)):
         return True
     plain = _ESCAPE.sub("a", pattern)
-    return re.search(r"\[[^\]]*\[", plain) is not None
+    return re.search(r"\[[^\]]*(?:\[|&&|--|~~)", plain) is not None
 
 
 def _is_plain(letter: str) -> bool:
