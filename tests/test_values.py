@@ -110,8 +110,14 @@ def test_numbers_of_hostile_text_are_those_that_a_reader_finds(bodies: list[str]
 # --- How odd ------------------------------------------------------------------------------------------------
 
 
-def usual_of(values: np.ndarray, event: int = A) -> UsualValues:
-    return UsualValues.fit(alone(values), np.full(len(values), event))
+def usual_of(values: np.ndarray, event: int = A, *, sessions: np.ndarray | None = None) -> UsualValues:
+    """Of values that come in this order, each in a session of its own if nothing else is said."""
+    of_session = np.arange(len(values)) if sessions is None else sessions
+    return UsualValues.fit(alone(values), np.full(len(values), event), of_session, min_sessions=5)
+
+
+def range_of(values: np.ndarray) -> ValueRange:
+    return ValueRange.fit(values, np.arange(len(values)), min_sessions=5)
 
 
 def alone(values: np.ndarray) -> np.ndarray:
@@ -162,7 +168,8 @@ def test_a_place_is_an_event_how_many_numbers_there_are_and_which_of_them() -> N
     rng = np.random.default_rng(0)
     one = alone(rng.uniform(1, 2, 300))
     two = np.column_stack([rng.uniform(100, 200, 300), rng.uniform(1e6, 2e6, 300), *np.full((2, 300), np.nan)])
-    usual = UsualValues.fit(np.concatenate([one, two, one]), np.repeat([A, A, B], 300))
+    every = np.concatenate([one, two, one])
+    usual = UsualValues.fit(every, np.repeat([A, A, B], 300), np.arange(900), min_sessions=5)
     assert usual.places.tolist() == [[A, 1, 0], [A, 2, 0], [A, 2, 1], [B, 1, 0]]
     asked = np.array([[1.5, np.nan, np.nan, np.nan], [150.0, np.nan, np.nan, np.nan], [150.0, 1.5e6, np.nan, np.nan]])
     first, second, third = usual.oddness(asked, np.full(3, A)).tolist()
@@ -207,7 +214,7 @@ def test_the_usual_most_is_what_one_session_in_a_hundred_passes() -> None:
 def test_what_is_usual_is_told_with_the_share_that_it_is_seen_of() -> None:
     values, share = FewValues.fit(np.repeat([404.0, 200.0], [10, 90])).usual()
     assert (values.tolist(), share) == ([200.0, 404.0], 1.0)
-    (least, most), share = ValueRange.fit(np.arange(1.0, 10_001.0)).usual()
+    (least, most), share = range_of(np.arange(1.0, 10_001.0)).usual()
     assert share == pytest.approx(0.998, abs=0.001)
     assert (least, most) == pytest.approx((10, 9990), rel=0.3)
 
@@ -448,16 +455,62 @@ def test_a_bundle_of_before_the_switch_is_one_without_it(plain: EnhancedDeepLog)
 REFUSED: dict[str, tuple[str, Any, str]] = {
     "no places": ("places", lambda a: a[:, :1], "In the bundle, values.places must have the shape "),
     "places of no event": ("places", lambda a: a + 999, "In the bundle, values.places must be ascending, of event ids"),
+    "a place of PADDING": (
+        "places",
+        lambda a: a * [0, 1, 1],
+        "In the bundle, values.places must be ascending, of event ids",
+    ),
+    "places beyond the last number": (
+        "places",
+        lambda a: a + [0, 0, 4] * (a == a[-1]),
+        "In the bundle, values.places must be ascending, of event ids",
+    ),
+    "places that a record has not": (
+        "places",
+        lambda a: np.where((np.arange(len(a)) == len(a) - 1)[:, None], a[-1] * [1, 1, 0] + [0, 0, a[-1, 1]], a),
+        "In the bundle, values.places must be of numbers that a record has",
+    ),
     "places that fall": ("places", lambda a: a[::-1], "In the bundle, values.places must be ascending, of event ids"),
     "too many few values": ("n_few", lambda a: a + 21, "In the bundle, values.n_few must be from 0 to 20"),
     "a few values less": ("few", lambda a: a[:-1], "In the bundle, values.few must have the shape "),
     "few values that fall": ("few", lambda a: -a, "In the bundle, values.few must be ascending at each place"),
-    "values never seen": ("n_seen", lambda a: a * 0, "In the bundle, values.n_seen must be above 0"),
-    "ranges of no values": ("n_values", lambda a: a * 0, "In the bundle, values.n_values must be 100 at least"),
-    "no resolution": ("resolution", lambda a: a * 0, "In the bundle, values.resolution must be above 0"),
+    "values never seen": ("n_seen", lambda a: a * 0, "In the bundle, values.n_seen must be from 1 and below 2**53"),
+    "values seen too often": (
+        "n_seen",
+        lambda a: a + 2**53,
+        "In the bundle, values.n_seen must be from 1 and below 2**53",
+    ),
+    "ranges of no values": (
+        "n_values",
+        lambda a: a * 0,
+        "In the bundle, values.n_values must be from 100 and below 2**53",
+    ),
+    "ranges of too many": (
+        "n_values",
+        lambda a: a + 2**53,
+        "In the bundle, values.n_values must be from 100 and below 2**53",
+    ),
+    "no resolution": ("resolution", lambda a: a * 0, "In the bundle, values.resolution must be from 5e-103 to 2e+98"),
+    "too coarse a resolution": (
+        "resolution",
+        lambda a: a * 1e200,
+        "In the bundle, values.resolution must be from 5e-103 to 2e+98",
+    ),
+    "ends of no number": ("largest", lambda a: a + 1e4, "In the bundle, values.largest must be logarithms of numbers"),
+    "rarity below 0": (
+        "rarity",
+        lambda a: a - 99,
+        "In the bundle, values.rarity must be from 0 to the logarithm of values.n_values",
+    ),
+    "rarity of more than all": (
+        "rarity",
+        lambda a: a + 99,
+        "In the bundle, values.rarity must be from 0 to the logarithm of values.n_values",
+    ),
     "ends that fall": ("largest", lambda a: -a, "In the bundle, values.largest must be ascending"),
     "rarity with NaN": ("rarity", lambda a: a * np.nan, "In the bundle, values.rarity must be finite"),
-    "scales of 0": ("scale", lambda a: a * 0, "In the bundle, values.scale must be above 0"),
+    "scales of 0": ("scale", lambda a: a * 0, "In the bundle, values.scale must be 0.1 at least"),
+    "scales below the least": ("scale", lambda a: a * 0 + 0.09, "In the bundle, values.scale must be 0.1 at least"),
 }
 
 
