@@ -41,6 +41,7 @@ _LEAST_SEEN = 5  # ...if each was seen so often
 _SHOWN_DIGITS = 2  # of the ends of a range, outwards; so that they differ where what is known does
 _SHOWN = 5  # of few values, the most frequent ones are shown
 _ODD_SHARE = 0.05  # of the values, that are looked at to see whether a place changes with time
+_OWN_SHARE = 0.05  # of the values at either end, that too few sessions have, at most: more, and nothing is shared
 _LEAST_ODD = 5  # and the oddest of them, so many
 _SLACK = 2.0  # values come in bursts, and what was learnt from half of them is not exact: twice as many may be odd
 _NOTHING = 0.01  # of the power of ten below the smallest value seen
@@ -76,7 +77,7 @@ class FewValues:
         return cls(values, n_seen.astype(np.int64))
 
     def shared(self, numbers: Float64s, sessions: Int64s, min_sessions: int) -> FewValues | None:
-        """The same without the values that too few sessions have, which then are new ones; None where none is left.
+        """The same without the values that too few sessions have, which then are new ones; None where that is too much.
 
         Args:
             numbers: What it was learnt from, float64 (N,).
@@ -86,7 +87,9 @@ class FewValues:
         width = int(sessions.max()) + 1
         pairs = np.unique(np.searchsorted(self.values, numbers) * width + sessions)
         kept = np.bincount(pairs // width, minlength=len(self.values)) >= min_sessions
-        return FewValues(self.values[kept], self.n_seen[kept]) if kept.any() else None
+        if self.n_seen[~kept].sum() > _OWN_SHARE * len(numbers):
+            return None
+        return FewValues(self.values[kept], self.n_seen[kept])
 
     def oddness(self, numbers: Float64s) -> Float64s:
         """How rare it is to see a value that was seen so rarely; a new one is the rarest, nats, float64 (N,)."""
@@ -122,7 +125,7 @@ class ValueRange:
     scale: Float64s
 
     @classmethod
-    def fit(cls, numbers: Float64s, sessions: Int64s, *, min_sessions: int) -> ValueRange:
+    def fit(cls, numbers: Float64s, sessions: Int64s, *, min_sessions: int) -> ValueRange | None:
         """Learn it from the numbers of normal sessions.
 
         What only few sessions reach counts as the farthest that enough of them do: how far it lies is theirs alone.
@@ -131,6 +134,9 @@ class ValueRange:
             numbers: float64 (N,).
             sessions: The session of each, int64 (N,).
             min_sessions: So many must reach what is kept.
+
+        Returns:
+            None where too much lies beyond.
         """
         sizes = np.abs(numbers)
         least = -_reached(-sizes[sizes > 0], sessions[sizes > 0], min_sessions)
@@ -140,6 +146,8 @@ class ValueRange:
         most = [_reached(side, sessions, min_sessions) for side in (signed, -signed)]
         sides = [np.sort(np.minimum(side, end)) for side, end in zip((signed, -signed), most, strict=True)]
         n_beyond = [int((side > end).sum()) for side, end in zip((signed, -signed), most, strict=True)]
+        if max(n_beyond) > _OWN_SHARE * len(numbers):
+            return None
         points = [largest_of(side) for side in sides]
         return cls(
             len(numbers),
@@ -163,8 +171,8 @@ class ValueRange:
         point, share_beyond = usual_point(self.n_values)
         most, least = self.largest[0, point], -self.largest[1, point]
         ends = np.array([least, most])
-        least, most = (np.sign(ends) * (np.exp(np.abs(ends)) - 1.0) * self.resolution).tolist()
-        return np.array([-_rounded_up(-least), _rounded_up(most)]), 1.0 - 2.0 * share_beyond
+        exact = np.sign(ends) * (np.exp(np.abs(ends)) - 1.0) * self.resolution
+        return np.array([-_rounded_up(-exact[0]), _rounded_up(exact[1])]), 1.0 - 2.0 * share_beyond
 
 
 Form: TypeAlias = FewValues | ValueRange
@@ -316,8 +324,6 @@ def _form_of(numbers: Float64s, sessions: Int64s, min_sessions: int) -> Form | N
         sessions: The session of each, int64 (N,).
         min_sessions: So many must share what is kept.
     """
-    if len(np.unique(sessions)) < min_sessions:
-        return None
     few = FewValues.fit(numbers)
     is_few = len(few.values) <= MOST_FEW and few.n_seen.min() >= _LEAST_SEEN
     earlier, later = np.split(numbers, [len(numbers) // 2])
