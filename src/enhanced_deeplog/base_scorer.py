@@ -147,7 +147,9 @@ def events_before(sessions: Sessions) -> Int64s:
 
 def _order_of_input(records: pl.DataFrame) -> Int64s:
     """How many records of the input came before each, int64 (R,)."""
-    by_line = records.select("source", "line", "timestamp").with_row_index("row").sort("source", "line")
+    by_line = (
+        records.select("source", "line", "timestamp").with_row_index("row").sort("source", "line", maintain_order=True)
+    )
     return np.argsort(merge_order(by_line)["row"].to_numpy())
 
 

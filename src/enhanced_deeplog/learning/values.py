@@ -60,7 +60,7 @@ _TWO_SIDES = float(np.log(2.0))
 
 @dataclass(frozen=True)
 class FewValues:
-    """A place that holds one of a few values.
+    """A place of a number that holds one of a few values.
 
     Attributes:
         values: Ascending, float64 (L,).
@@ -107,7 +107,7 @@ class FewValues:
 
 @dataclass(frozen=True)
 class ValueRange:
-    """A place that holds a quantity: both ends of what it usually is, in a logarithm that keeps the sign.
+    """A place of a number that holds a quantity: both ends of what it usually is, in a logarithm that keeps the sign.
 
     Attributes:
         n_values: So many were seen.
@@ -180,7 +180,7 @@ Form: TypeAlias = FewValues | ValueRange
 
 @dataclass(frozen=True)
 class UsualValues:
-    """The numbers of normal sessions, by place.
+    """The numbers of normal sessions, by place of a number.
 
     Attributes:
         places: Those that are judged, ascending: event id, how many numbers the record has, which of them, from 0;
@@ -243,7 +243,7 @@ class UsualValues:
         return odd
 
     def form_of(self, event_id: int, n_numbers: int, place: int) -> Form | None:
-        """What a place holds; None where it is not judged."""
+        """What a place of a number holds; None where it is not judged."""
         (rows,) = np.nonzero((self.places == (event_id, n_numbers, place)).all(axis=1))
         return self.forms[int(rows[0])] if len(rows) else None
 
