@@ -49,9 +49,15 @@ def test_odd_numbers_add_few_false_alarms_and_speak_only_where_they_are_rarer_th
     rng = np.random.default_rng(2)
     with_values = SessionScore.fit({**normal, VALUES: rng.exponential(1.0, 5000)})
     alone = SessionScore.fit(normal)
-    same = {**fresh, VALUES: np.zeros(100_000)}
-    both = [(score.score(evidence) > np.log(100)).mean() for score, evidence in ((with_values, same), (alone, fresh))]
-    assert both[0] == pytest.approx(both[1], rel=0.1)
+    numbered = {**fresh, VALUES: rng.exponential(1.0, 100_000)}
+    unnumbered = {**fresh, VALUES: np.zeros(100_000)}
+    # Alarms of the same score with and without what numbers add, and of a score that does not know them.
+    alarms, others, of_alone = (
+        int((score.score(evidence) > np.log(100)).sum())
+        for score, evidence in ((with_values, numbered), (with_values, unnumbered), (alone, fresh))
+    )
+    assert 0 < alarms - others < 0.05 * others + 2.0 * np.sqrt(0.05 * others)
+    assert alarms < 1.05 * of_alone + 2.0 * np.sqrt(of_alone)
     usual = {kind: np.full(2, 0.5) for kind in EVIDENCE}
     odd, odder = with_values.score({**usual, VALUES: np.array([7.5, 30.0])})
     assert odd < np.log(1000) < 20.0 < odder

@@ -6,6 +6,7 @@ import io
 import json
 import random
 from collections.abc import Container
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,23 @@ from enhanced_deeplog import (
     load_bundle,
     save_bundle,
 )
+from enhanced_deeplog.base_scorer import _order_of_input
 from enhanced_deeplog.cli.verdict_screens import explanation_screen
 from enhanced_deeplog.courses import Course
+from enhanced_deeplog.detection import Calibration
 from enhanced_deeplog.detector import ModelParts
 from enhanced_deeplog.errors import BundleError, ConfigError
-from enhanced_deeplog.explanation import advice_for, value_in_words
-from enhanced_deeplog.findings import OddValue
+from enhanced_deeplog.evidence import telling_places
+from enhanced_deeplog.explanation import advice_for, pause_in_words, value_in_words
+from enhanced_deeplog.findings import OddValue, Pattern, Pause
+from enhanced_deeplog.learning.features import ScoredSessions, lateness_profile, oddness_profile
+from enhanced_deeplog.learning.known_counts import KnownCounts
+from enhanced_deeplog.learning.pauses import UsualLateness
+from enhanced_deeplog.learning.surprise import UsualSurprise
 from enhanced_deeplog.learning.values import FewValues, UsualOddness, UsualValues, ValueRange
 from enhanced_deeplog.logs.masks import normalise_bodies
-from enhanced_deeplog.logs.numbers import MOST_NUMBERS, numbers_of
+from enhanced_deeplog.logs.numbers import MOST_NUMBERS, numbers_of, with_numbers
+from enhanced_deeplog.logs.parsing import miner_of
 from enhanced_deeplog.output import finding_line, write_findings
 from enhanced_deeplog.output_schema import output_schema
 from enhanced_deeplog.report.cards import course_html
@@ -110,8 +119,17 @@ def test_numbers_of_hostile_text_are_those_that_a_reader_finds(bodies: list[str]
 # --- How odd ------------------------------------------------------------------------------------------------
 
 
-def usual_of(values: np.ndarray, event: int = A) -> UsualValues:
-    return UsualValues.fit(alone(values), np.full(len(values), event))
+def usual_of(values: np.ndarray, event: int = A, *, sessions: np.ndarray | None = None) -> UsualValues:
+    """Of values that come in this order, each in a session of its own if nothing else is said."""
+    of_session = np.arange(len(values)) if sessions is None else sessions
+    return UsualValues.fit(alone(values), np.full(len(values), event), of_session, min_sessions=5)
+
+
+def range_of(values: np.ndarray) -> ValueRange:
+    """Each in a session of its own."""
+    made = ValueRange.fit(values, np.arange(len(values)), min_sessions=5)
+    assert made is not None
+    return made
 
 
 def alone(values: np.ndarray) -> np.ndarray:
@@ -162,7 +180,8 @@ def test_a_place_is_an_event_how_many_numbers_there_are_and_which_of_them() -> N
     rng = np.random.default_rng(0)
     one = alone(rng.uniform(1, 2, 300))
     two = np.column_stack([rng.uniform(100, 200, 300), rng.uniform(1e6, 2e6, 300), *np.full((2, 300), np.nan)])
-    usual = UsualValues.fit(np.concatenate([one, two, one]), np.repeat([A, A, B], 300))
+    every = np.concatenate([one, two, one])
+    usual = UsualValues.fit(every, np.repeat([A, A, B], 300), np.arange(900), min_sessions=5)
     assert usual.places.tolist() == [[A, 1, 0], [A, 2, 0], [A, 2, 1], [B, 1, 0]]
     asked = np.array([[1.5, np.nan, np.nan, np.nan], [150.0, np.nan, np.nan, np.nan], [150.0, 1.5e6, np.nan, np.nan]])
     first, second, third = usual.oddness(asked, np.full(3, A)).tolist()
@@ -207,9 +226,201 @@ def test_the_usual_most_is_what_one_session_in_a_hundred_passes() -> None:
 def test_what_is_usual_is_told_with_the_share_that_it_is_seen_of() -> None:
     values, share = FewValues.fit(np.repeat([404.0, 200.0], [10, 90])).usual()
     assert (values.tolist(), share) == ([200.0, 404.0], 1.0)
-    (least, most), share = ValueRange.fit(np.arange(1.0, 10_001.0)).usual()
+    (least, most), share = range_of(np.arange(1.0, 10_001.0)).usual()
     assert share == pytest.approx(0.998, abs=0.001)
     assert (least, most) == pytest.approx((10, 9990), rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("values", "usual"),
+    [
+        (np.linspace(1003.0, 1048.0, 500), (1000.0, 1100.0)),
+        (np.linspace(-1048.0, -1003.0, 500), (-1100.0, -1000.0)),
+        (np.linspace(-0.0312, 0.0312, 501).clip(0.0), (0.0, 0.031)),
+        (np.repeat(np.arange(20.0, 60.0), 10), (19.0, 59.0)),  # to a hundredth, 20 may have been 19.9
+    ],
+)
+def test_the_ends_of_what_is_usual_are_rounded_outwards(values: np.ndarray, usual: tuple[float, float]) -> None:
+    (least, most), _ = range_of(values).usual()
+    assert (least, most) == usual
+
+
+def test_a_number_of_any_size_is_told_as_a_finite_one(odd_finding: Finding) -> None:
+    usual = range_of(10.0 ** np.linspace(-307, 299, 500))
+    assert np.isfinite(usual.oddness(np.array([0.0, 1e-320, -1e299, 1e299]))).all()
+    (line, *_) = (line for line in odd_finding.evidence if line.value is not None)
+    ends, share = usual.usual()
+    told = OddValue(1, -1e299, (float(ends[0]), float(ends[1])), is_range=True, usual_share=share)
+    written = finding_line(replace(odd_finding, evidence=(replace(line, value=told),)))
+    assert all(np.isfinite(json.loads(written)["evidence"][0]["value"]["usual"]))
+
+
+# --- What is told of single sessions ---------------------------------------------------------------------------
+
+
+def test_a_value_of_few_sessions_is_not_kept_however_often_it_was_seen() -> None:
+    values = np.repeat([200.0, 404.0, 4711.0, 4712.0], [900, 90, 8, 8])
+    sessions = np.concatenate([np.arange(990), np.full(8, 2000), np.arange(3000, 3008)])
+    order = np.random.default_rng(0).permutation(len(values))
+    (form,) = usual_of(values[order], sessions=sessions[order]).forms
+    assert isinstance(form, FewValues)
+    assert form.values.tolist() == [200.0, 404.0, 4712.0]
+    assert form.n_seen.tolist() == [900, 90, 8]
+
+
+def test_a_place_of_which_much_is_of_few_sessions_is_not_judged() -> None:
+    for values in (shuffled(*[1.0] * 100, *[2.0] * 100), np.random.default_rng(0).uniform(1.0, 1e4, 400)):
+        assert len(usual_of(values).places)
+        assert not len(usual_of(values, sessions=np.arange(len(values)) % 4).places)
+    own = np.where(np.arange(400) < 200, 1.0, 2.0)
+    assert not len(usual_of(shuffled(*own), sessions=np.random.default_rng(0).permutation(own).astype(int)).places)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_range_keeps_nothing_that_only_few_sessions_reach(sign: float) -> None:
+    rng = np.random.default_rng(0)
+    values = sign * rng.uniform(10.0, 100.0, 1000)
+    sessions = np.arange(1000)
+    few = np.arange(0, 1000, 50)  # four sessions with five numbers each
+    sessions[few] = np.arange(len(few)) % 4
+    apart = [values.copy() for _ in range(2)]
+    apart[0][few], apart[1][few] = sign * 4e6, sign * 7e9
+    first, second = (ValueRange.fit(numbers, sessions, min_sessions=5) for numbers in apart)
+    assert first is not None
+    assert second is not None
+    side = 0 if sign > 0 else 1
+    assert first.largest[side].tolist() == second.largest[side].tolist()
+    assert first.scale[side] == second.scale[side]
+    assert np.exp(first.largest[side, -1]) * first.resolution < 102.0
+
+
+def test_where_each_session_has_one_number_a_range_is_what_it_would_be_without_the_rule() -> None:
+    numbers = np.random.default_rng(0).lognormal(3.0, 1.0, 20_000)
+    ruled, free = (ValueRange.fit(numbers, np.arange(20_000), min_sessions=n) for n in (5, 1))
+    assert ruled is not None
+    assert free is not None
+    assert (ruled.largest == free.largest).all()
+    assert (ruled.rarity == free.rarity).all()
+    assert ruled.scale == pytest.approx(free.scale, rel=0.02)
+
+
+def test_what_own_masks_take_is_no_number() -> None:
+    config = small_config(templates={"extra_masks": [("pin", "pin [0-9]+"), ("half", "^77|88$")]})
+    batch = pl.DataFrame({"body": ["pin 4711 after 3 tries", "771 2 588", "pins 5"]})
+    (row, half, other) = with_numbers(batch, miner_of(config.templates).masks)["numbers"].to_list()
+    assert [value for value in row if value == value] == [3.0]
+    assert [value for value in half if value == value] == [2.0]
+    assert [value for value in other if value == value] == [5.0]
+    (plain, *_) = with_numbers(batch, miner_of(small_config().templates).masks)["numbers"].to_list()
+    assert plain[:2] == [4711.0, 3.0]
+
+
+def test_what_one_session_says_often_or_a_mask_takes_is_in_no_bundle() -> None:
+    rng = random.Random(0)
+    lines: list[str] = []
+    for i in range(300):
+        at, prefix = (
+            (START + timedelta(seconds=5 * i)).isoformat(" ", "milliseconds"),
+            f"| INFO | api | {session_key(i)}",
+        )
+        pins = [48151] * 6 if i == 7 else [rng.choice([1, 2, 3])]
+        lines += [f"{at} {prefix} {step}" for step in (*(f"pin {pin} given" for pin in pins), f"code {i % 4}", "done")]
+    config = small_config(
+        detection={"values": True}, learning={"epochs": 1}, templates={"extra_masks": [("code", "code [0-9]+")]}
+    )
+    usual = EnhancedDeepLog(config).fit(normal=LogRecords.from_lines(lines), workers=1).detection.scorer.usual_values
+    assert usual is not None
+    (form,) = usual.forms
+    assert isinstance(form, FewValues)
+    assert form.values.tolist() == [1.0, 2.0, 3.0]
+
+
+# --- Sessions that overlap ------------------------------------------------------------------------------------
+
+
+def overlapping(first: int, seed: int) -> LogRecords:
+    """A hundred sessions that all last as long as the log, served in random order, and one counter of them all."""
+    rng = random.Random(seed)
+    lines: list[str] = []
+    for _ in range(10):
+        for i in rng.sample(range(100), 100):
+            at = START + timedelta(seconds=len(lines))
+            prefix = f"{at.isoformat(' ', 'milliseconds')} | INFO | api | {session_key(i)}"
+            lines += [f"{prefix} accepted as order {first + len(lines) // 2}", f"{prefix} answered ok"]
+    return LogRecords.from_lines(lines)
+
+
+@pytest.fixture(scope="module")
+def overlapped() -> EnhancedDeepLog:
+    config = small_config(detection={"values": True, "alarm_rate": 0.001}, learning={"epochs": 2})
+    return EnhancedDeepLog(config).fit(normal=overlapping(5_000, 0), workers=1)
+
+
+def test_a_counter_of_all_sessions_is_not_judged_where_they_overlap(overlapped: EnhancedDeepLog) -> None:
+    usual = overlapped.detection.scorer.usual_values
+    assert usual is not None
+    assert not len(usual.places)
+    for first in (6_000, 90_000):
+        assert not [finding for finding in overlapped.classify(overlapping(first, 1)) if finding.pattern == "odd_value"]
+
+
+def test_the_order_of_the_input_is_that_in_which_its_records_were_read(overlapped: EnhancedDeepLog) -> None:
+    sessions = overlapped.read_sessions(overlapping(5_000, 0))
+    counted = sessions.numbers
+    assert counted is not None
+    is_counter = ~np.isnan(counted[:, 0])
+    order = _order_of_input(sessions.records)[sessions.rows[is_counter]]
+    assert not (np.diff(counted[is_counter, 0]) > 0).all()
+    assert (np.diff(counted[is_counter, 0][np.argsort(order)]) == 1).all()
+
+
+# --- Many numbers that are a little odd -----------------------------------------------------------------------
+
+
+def little_odd() -> ScoredSessions:
+    """One session of four events, of which three carry numbers that are a little odd."""
+    return ScoredSessions(
+        event_ids=np.array([A, B, B, A]),
+        starts=np.array([0, 4]),
+        surprise=np.full(4, 0.1),
+        rank=np.ones(4, dtype=np.int64),
+        unseen=np.zeros(4, dtype=np.bool_),
+        hidden_state=np.zeros((1, 0), dtype=np.float32),
+        pair=np.zeros(4, dtype=np.int64),
+        is_open=np.array([False]),
+        keyed=np.array([True]),
+        n_events=5,
+        lateness=np.array([0.0, 3.0, 4.0, 3.0]),
+        oddness=np.array([0.0, 3.0, 4.0, 3.0]),
+    )
+
+
+@pytest.mark.parametrize("pattern", ["odd_value", "slow_step"])
+def test_what_a_session_is_called_after_is_shown_even_where_it_only_adds_up(pattern: Pattern) -> None:
+    ones = np.ones(1, dtype=np.int64)
+    counts = np.array([[0.0, 0.0, 0.0, 2.0, 2.0]])
+    calibration = Calibration(
+        KnownCounts(counts, ones, counts, ones, np.full(5, 5.0), 1),
+        UsualSurprise(drift=1.0, by_event=np.full(5, 1.0), misplacement_drift=0.5),
+        {},
+        UsualLateness(drift=1.0, most=5.0),
+        UsualOddness(drift=1.0, most=5.0),
+    )
+    places, tells = telling_places(little_odd(), 0, calibration, np.zeros(5), n_most=9, pattern=pattern)
+    assert (places.tolist(), tells.tolist()) == ([1, 2, 3], [True] * 3)
+    _, tells = telling_places(little_odd(), 0, calibration, np.zeros(5), n_most=9, pattern="volume")
+    assert not tells.any()
+
+
+def test_what_a_kind_is_called_after_names_it_even_where_it_only_adds_up() -> None:
+    called = np.array([True])
+    for profile in (
+        oddness_profile(little_odd(), UsualOddness(drift=1.0, most=5.0), called),
+        lateness_profile(little_odd(), UsualLateness(drift=1.0, most=5.0), called),
+    ):
+        assert np.square(profile[0]) == pytest.approx([0, 0, 0, 2 / 7, 5 / 7])
+    assert not oddness_profile(little_odd(), UsualOddness(drift=1.0, most=5.0), ~called).any()
+    assert not oddness_profile(little_odd(), UsualOddness(drift=1.0, most=5.0)).any()
 
 
 # --- A session with a number that is absurd -------------------------------------------------------------------
@@ -448,16 +659,62 @@ def test_a_bundle_of_before_the_switch_is_one_without_it(plain: EnhancedDeepLog)
 REFUSED: dict[str, tuple[str, Any, str]] = {
     "no places": ("places", lambda a: a[:, :1], "In the bundle, values.places must have the shape "),
     "places of no event": ("places", lambda a: a + 999, "In the bundle, values.places must be ascending, of event ids"),
+    "a place of PADDING": (
+        "places",
+        lambda a: a * [0, 1, 1],
+        "In the bundle, values.places must be ascending, of event ids",
+    ),
+    "places beyond the last number": (
+        "places",
+        lambda a: a + [0, 0, 4] * (a == a[-1]),
+        "In the bundle, values.places must be ascending, of event ids",
+    ),
+    "places that a record has not": (
+        "places",
+        lambda a: np.where((np.arange(len(a)) == len(a) - 1)[:, None], a[-1] * [1, 1, 0] + [0, 0, a[-1, 1]], a),
+        "In the bundle, values.places must be of numbers that a record has",
+    ),
     "places that fall": ("places", lambda a: a[::-1], "In the bundle, values.places must be ascending, of event ids"),
     "too many few values": ("n_few", lambda a: a + 21, "In the bundle, values.n_few must be from 0 to 20"),
     "a few values less": ("few", lambda a: a[:-1], "In the bundle, values.few must have the shape "),
     "few values that fall": ("few", lambda a: -a, "In the bundle, values.few must be ascending at each place"),
-    "values never seen": ("n_seen", lambda a: a * 0, "In the bundle, values.n_seen must be above 0"),
-    "ranges of no values": ("n_values", lambda a: a * 0, "In the bundle, values.n_values must be 100 at least"),
-    "no resolution": ("resolution", lambda a: a * 0, "In the bundle, values.resolution must be above 0"),
+    "values never seen": ("n_seen", lambda a: a * 0, "In the bundle, values.n_seen must be from 1 and below 2**53"),
+    "values seen too often": (
+        "n_seen",
+        lambda a: a + 2**53,
+        "In the bundle, values.n_seen must be from 1 and below 2**53",
+    ),
+    "ranges of no values": (
+        "n_values",
+        lambda a: a * 0,
+        "In the bundle, values.n_values must be from 100 and below 2**53",
+    ),
+    "ranges of too many": (
+        "n_values",
+        lambda a: a + 2**53,
+        "In the bundle, values.n_values must be from 100 and below 2**53",
+    ),
+    "no resolution": ("resolution", lambda a: a * 0, "In the bundle, values.resolution must be from 5e-103 to 2e+98"),
+    "too coarse a resolution": (
+        "resolution",
+        lambda a: a * 1e200,
+        "In the bundle, values.resolution must be from 5e-103 to 2e+98",
+    ),
+    "ends of no number": ("largest", lambda a: a + 1e4, "In the bundle, values.largest must be logarithms of numbers"),
+    "rarity below 0": (
+        "rarity",
+        lambda a: a - 99,
+        "In the bundle, values.rarity must be from 0 to the logarithm of values.n_values",
+    ),
+    "rarity of more than all": (
+        "rarity",
+        lambda a: a + 99,
+        "In the bundle, values.rarity must be from 0 to the logarithm of values.n_values",
+    ),
     "ends that fall": ("largest", lambda a: -a, "In the bundle, values.largest must be ascending"),
     "rarity with NaN": ("rarity", lambda a: a * np.nan, "In the bundle, values.rarity must be finite"),
-    "scales of 0": ("scale", lambda a: a * 0, "In the bundle, values.scale must be above 0"),
+    "scales of 0": ("scale", lambda a: a * 0, "In the bundle, values.scale must be 0.1 at least"),
+    "scales below the least": ("scale", lambda a: a * 0 + 0.09, "In the bundle, values.scale must be 0.1 at least"),
 }
 
 
@@ -492,3 +749,20 @@ def test_a_switch_that_contradicts_the_calibration_is_refused(plain: EnhancedDee
 def test_a_number_is_told_as_people_write_it(value: float, shown: str) -> None:
     said = value_in_words(OddValue(3, value, (1.0, 2.0), is_range=True, usual_share=0.998))
     assert said == f"its 3rd number is {shown}; usually 1 to 2 (99.8 % of normal ones)"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        *((999.4, "999"), (999.49, "999"), (999.5, "1,000"), (999.7, "1,000"), (999.99, "1,000")),
+        *((1000.0, "1,000"), (1000.4, "1,000"), (1000.6, "1,001"), (-999.7, "-1,000"), (0.9996, "1")),
+    ],
+)
+def test_a_number_near_a_thousand_is_told_in_digits(value: float, shown: str) -> None:
+    said = value_in_words(OddValue(1, value, (1.0, 2.0), is_range=True, usual_share=0.998))
+    assert said.startswith(f"its 1st number is {shown};")
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(99.4, "99 s"), (99.7, "100 s"), (100.4, "100 s")])
+def test_a_pause_near_a_hundred_seconds_is_told_in_digits(seconds: float, shown: str) -> None:
+    assert pause_in_words(Pause(seconds, "stored", 0.3, 0.999)).startswith(f"came {shown} after")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from enhanced_deeplog.events import PADDING, UNKNOWN
 from enhanced_deeplog.learning.features import ScoredSessions
@@ -20,6 +21,7 @@ from enhanced_deeplog.learning.scoring import (
 )
 from enhanced_deeplog.learning.values import UsualValues
 from enhanced_deeplog.logs.numbers import MOST_NUMBERS
+from enhanced_deeplog.logs.records import merge_order
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.logs.windows import DistinctWindows, distinct_windows, session_windows
 from enhanced_deeplog.remembered import Remembered
@@ -128,15 +130,34 @@ def fit_usual_pauses(sessions: Sessions, chosen: Bools) -> UsualPauses:
     return UsualPauses.fit(sessions.pauses[of_event], events_before(sessions)[of_event], sessions.event_ids[of_event])
 
 
-def fit_usual_values(sessions: Sessions, chosen: Bools) -> UsualValues:
-    """Learn what numbers records carry in the chosen sessions, bool (S,)."""
-    of_event = np.repeat(chosen, np.diff(sessions.starts))
-    return UsualValues.fit(_numbers(sessions)[of_event], sessions.event_ids[of_event])
+def fit_usual_values(sessions: Sessions, chosen: Bools, *, min_sessions: int) -> UsualValues:
+    """Learn what numbers records carry in the chosen sessions, bool (S,); see `UsualValues.fit`."""
+    row = np.repeat(np.arange(len(sessions)), np.diff(sessions.starts))
+    events = np.flatnonzero(chosen[row])
+    # Sessions overlap: one after another, a counter of the whole program would look steady.
+    events = events[np.argsort(_order_of_input(sessions.records)[sessions.rows[events]], kind="stable")]
+    origin = _origins(sessions)[row[events]]
+    return UsualValues.fit(_numbers(sessions)[events], sessions.event_ids[events], origin, min_sessions=min_sessions)
 
 
 def events_before(sessions: Sessions) -> Int64s:
     """The event before each; of another session where there is no pause, int64 (M,)."""
     return np.concatenate([[PADDING], sessions.event_ids[:-1]])
+
+
+def _order_of_input(records: pl.DataFrame) -> Int64s:
+    """How many records of the input came before each, int64 (R,)."""
+    by_line = (
+        records.select("source", "line", "timestamp").with_row_index("row").sort("source", "line", maintain_order=True)
+    )
+    return np.argsort(merge_order(by_line)["row"].to_numpy())
+
+
+def _origins(sessions: Sessions) -> Int64s:
+    """The same number for all that has one key, and for the parts of one session without, int64 (S,)."""
+    begin = pl.Series(sessions.context_starts).cast(pl.String)
+    name = pl.when("keyed").then(pl.lit("key ") + pl.col("session_key")).otherwise(begin)
+    return sessions.table.select(name.rank("dense").cast(pl.Int64)).to_series().to_numpy()
 
 
 def _numbers(sessions: Sessions) -> Float64s:

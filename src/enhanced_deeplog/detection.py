@@ -327,7 +327,7 @@ def _train(
             trained[i] = replace(trained[i], scorer=replace(trained[i].scorer, usual_pauses=pauses))
     if config.detection.values:  # and what numbers there usually are
         for i, job in enumerate(jobs[:n_judging]):
-            values = fit_usual_values(sessions, job.chosen)
+            values = fit_usual_values(sessions, job.chosen, min_sessions=config.redaction.min_sessions)
             trained[i] = replace(trained[i], scorer=replace(trained[i].scorer, usual_values=values))
     fold_scorers = [one.scorer for one in trained[: len(of_folds)]]
     return fold_scorers, dict(zip(sizes, trained[len(of_folds) :], strict=True))

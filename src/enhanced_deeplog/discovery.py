@@ -206,9 +206,9 @@ def _name_classes(
     members = [np.flatnonzero(kinds.labels == c) for c in range(1, n_classes + 1)]
     patterns = [pattern_of_session(abnormal, i, rarities[row], detection.drift) for i, row in enumerate(rows.tolist())]
     slow = np.array([pattern == "slow_step" for pattern in patterns])  # told by what came late
-    profile[slow, :-1] = lateness_profile(abnormal, detection.calibration.lateness)[slow] ** 2
+    profile[slow, :-1] = lateness_profile(abnormal, detection.calibration.lateness, slow)[slow] ** 2
     odd = np.array([pattern == "odd_value" for pattern in patterns])
-    profile[odd, :-1] = oddness_profile(abnormal, detection.calibration.oddness)[odd] ** 2
+    profile[odd, :-1] = oddness_profile(abnormal, detection.calibration.oddness, odd)[odd] ** 2
     means = np.stack([profile[m].mean(axis=0) for m in members])[:, :-1]  # without the pooled place
     classes: list[AnomalyClass] = []
     for c, (member, telling) in enumerate(zip(members, telling_events(means), strict=True), 1):
@@ -230,7 +230,7 @@ def _name_classes(
                 mean_confidence=0.0,
                 typical=_templates(course, vocabulary),
                 usual=_templates(detection.usual_sequences.nearest(course), vocabulary),
-                examples=_example_lines(sessions, abnormal, int(rows[typical]), typical, detection),
+                examples=_example_lines(sessions, abnormal, int(rows[typical]), typical, patterns[typical], detection),
             )
         )
     return tuple(classes)
@@ -248,10 +248,10 @@ def _key_of(templates: tuple[tuple[str, float], ...], pattern: Pattern, taken: s
 
 
 def _example_lines(
-    sessions: Sessions, abnormal: ScoredSessions, session: int, typical: int, detection: Detection
+    sessions: Sessions, abnormal: ScoredSessions, session: int, typical: int, pattern: Pattern, detection: Detection
 ) -> tuple[str, ...]:
     calibration = detection.calibration
     (excess,) = calibration.known.excess(abnormal.counts[[typical]], abnormal.is_open[[typical]])
-    places, _ = telling_places(abnormal, typical, calibration, excess, n_most=_N_EXAMPLES)
+    places, _ = telling_places(abnormal, typical, calibration, excess, n_most=_N_EXAMPLES, pattern=pattern)
     shown = dict.fromkeys(sessions.rows[sessions.starts[session] + places].tolist())
     return tuple(str(sessions.records["text"][row]) for row in shown)

@@ -29,7 +29,8 @@ from enhanced_deeplog.findings import (
     finding_id,
 )
 from enhanced_deeplog.learning.features import ScoredSessions
-from enhanced_deeplog.learning.values import ValueRange
+from enhanced_deeplog.learning.pauses import UsualLateness
+from enhanced_deeplog.learning.values import UsualOddness, ValueRange
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.redaction import Redactor
 from enhanced_deeplog.verdicts import Verdicts
@@ -135,19 +136,23 @@ def _deviations(model: EnhancedDeepLog, verdicts: Verdicts, wanted: Int64s) -> l
     inverse = [alike.setdefault(_what_counts(verdicts, session), len(alike)) for session in wanted.tolist()]
     distinct = wanted[np.unique(np.asarray(inverse, dtype=np.int64), return_index=True)[1]]
     excess = calibration.known.excess(scored.counts[distinct], scored.is_open[distinct])
+    patterns = [
+        pattern_of_session(scored, session, verdicts.rarities[session], model.detection.drift)
+        if verdicts.classes[session] != NORMAL
+        else None
+        for session in distinct.tolist()
+    ]
     of_distinct = [
         _Deviation(
-            *telling_places(scored, session, calibration, too_many, n_most=_MAX_EVIDENCE),
-            pattern_of_session(scored, session, verdicts.rarities[session], model.detection.drift)
-            if verdicts.classes[session] != NORMAL
-            else None,
+            *telling_places(scored, session, calibration, too_many, n_most=_MAX_EVIDENCE, pattern=pattern),
+            pattern,
             _reasons(model, verdicts, session, too_many),
             {str(c): p for c, p in verdicts.class_probabilities(session).items()},
             template_ids_of(
                 scored.event_ids[int(scored.starts[session]) : int(scored.starts[session + 1])], model.vocabulary
             ),
         )
-        for session, too_many in zip(distinct.tolist(), excess, strict=True)
+        for session, too_many, pattern in zip(distinct.tolist(), excess, patterns, strict=True)
     ]
     return [of_distinct[i] for i in inverse]
 
@@ -277,7 +282,13 @@ def pattern_of_session(scored: ScoredSessions, session: int, rarities: Float64s,
 
 
 def telling_places(
-    scored: ScoredSessions, session: int, calibration: Calibration, excess: Float64s, *, n_most: int
+    scored: ScoredSessions,
+    session: int,
+    calibration: Calibration,
+    excess: Float64s,
+    *,
+    n_most: int,
+    pattern: Pattern | None = None,
 ) -> tuple[Int64s, Bools]:
     """Places of the events that tell best why a session is odd, in the order of the session.
 
@@ -290,6 +301,7 @@ def telling_places(
         calibration: What normal sessions are like.
         excess: What this one has too much or too little of, float64 (V,).
         n_most: So many at most.
+        pattern: How it deviates, if it does.
 
     Returns:
         The places, int64 (at most n_most,), and whether each of them tells anything, bool (at most n_most,).
@@ -301,26 +313,38 @@ def telling_places(
         np.maximum(surprise - usual.drift, 0.0)
         + np.maximum(usual.misplacement(surprise, event_ids) - usual.misplacement_drift, 0.0)
         + too_many[event_ids]
-        + _late_by(scored, events, calibration)
-        + _odd_by(scored, events, calibration)
+        + _late_by(scored, session, calibration, pattern)
+        + _odd_by(scored, session, calibration, pattern)
     )
     order = np.lexsort((-surprise, -telling))
     places = np.sort(order[: min(n_most, max(int((telling > 0.0).sum()), _LEAST_EVIDENCE))])
     return places, telling[places] > 0.0
 
 
-def _late_by(scored: ScoredSessions, events: slice | Int64s, calibration: Calibration) -> Float64s:
-    """How much later some of the events, int64 (N,), came than usual ones do, nats, float64 (N,)."""
-    if scored.lateness is None or calibration.lateness is None:
-        return np.zeros(len(scored.event_ids[events]))
-    return np.maximum(scored.lateness[events] - calibration.lateness.most, 0.0)
+def _late_by(scored: ScoredSessions, session: int, calibration: Calibration, pattern: Pattern | None) -> Float64s:
+    """How much later the events of a session came than usual ones do, nats, float64 (T,)."""
+    return _beyond(scored, session, scored.lateness, calibration.lateness, is_called=pattern == "slow_step")
 
 
-def _odd_by(scored: ScoredSessions, events: slice | Int64s, calibration: Calibration) -> Float64s:
-    """How much odder the numbers of some of the events, int64 (N,), are than usual ones, nats, float64 (N,)."""
-    if scored.oddness is None or calibration.oddness is None:
-        return np.zeros(len(scored.event_ids[events]))
-    return np.maximum(scored.oddness[events] - calibration.oddness.most, 0.0)
+def _odd_by(scored: ScoredSessions, session: int, calibration: Calibration, pattern: Pattern | None) -> Float64s:
+    """How much odder the numbers of the events of a session are than usual ones, nats, float64 (T,)."""
+    return _beyond(scored, session, scored.oddness, calibration.oddness, is_called=pattern == "odd_value")
+
+
+def _beyond(
+    scored: ScoredSessions,
+    session: int,
+    values: Float64s | None,
+    usual: UsualLateness | UsualOddness | None,
+    *,
+    is_called: bool,
+) -> Float64s:
+    """How far values of a session lie above the usual most; above the drift where they add up, and it is called so."""
+    events = slice(int(scored.starts[session]), int(scored.starts[session + 1]))
+    if values is None or usual is None:
+        return np.zeros(events.stop - events.start)
+    beyond = np.maximum(values[events] - usual.most, 0.0)
+    return np.maximum(values[events] - usual.drift, 0.0) if is_called and not beyond.any() else beyond
 
 
 def _reasons(model: EnhancedDeepLog, verdicts: Verdicts, session: int, excess: Float64s) -> dict[str, float]:
@@ -382,6 +406,13 @@ def _evidence_of(
         model.vocabulary.template_ids[event - FIRST_TEMPLATE] if event >= FIRST_TEMPLATE else None
         for event in observed.tolist()
     ]
+    marked = [
+        tuple(
+            (by(scored, session, detection.calibration, deviation.pattern)[deviation.places] > 0).tolist()
+            for by in (_late_by, _odd_by)
+        )
+        for session, deviation in zip(shown.tolist(), deviations, strict=True)
+    ]
     columns = ("source", "line", "byte_offset", "severity", "text", pl.col("timestamp").dt.to_string(_ISO))
     of_each = zip(
         sessions.records[sessions.rows[events]].select(columns).iter_rows(named=True),
@@ -390,8 +421,8 @@ def _evidence_of(
         kinds.tolist(),
         inverse.ravel().tolist(),
         scored.surprise[events].tolist(),
-        (_late_by(scored, events, detection.calibration) > 0).tolist(),
-        (_odd_by(scored, events, detection.calibration) > 0).tolist(),
+        [is_late for late, _ in marked for is_late in late],
+        [is_odd for _, odd in marked for is_odd in odd],
         strict=True,
     )
     lines = iter(

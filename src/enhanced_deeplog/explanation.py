@@ -288,7 +288,7 @@ def pause_in_words(pause: Pause) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    digits = f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.2g}"
+    digits = f"{seconds:,.0f}" if seconds >= 99.5 else f"{seconds:.2g}"
     return f"{digits.removeprefix('0') if 0 < seconds < 1 else digits} s"
 
 
@@ -313,6 +313,6 @@ def value_in_words(value: OddValue) -> str:
 def _figure(value: float) -> str:
     if abs(value) >= 1e15:
         return f"{value:.3g}"
-    if value == round(value) or abs(value) >= 1000:
+    if value == round(value) or abs(value) >= 999.5:  # what rounds to 1,000 with three digits
         return f"{value:,.0f}"
     return f"{value:.3g}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3g}"

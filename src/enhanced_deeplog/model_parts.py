@@ -14,19 +14,26 @@ from enhanced_deeplog.base_scorer import BaseScorer
 from enhanced_deeplog.config import Block, Config, SessionConfig
 from enhanced_deeplog.detection import Calibration, Detection
 from enhanced_deeplog.errors import BundleError, UsageError
-from enhanced_deeplog.events import PADDING, EventVocabulary
+from enhanced_deeplog.events import FIRST_TEMPLATE, PADDING, EventVocabulary
 from enhanced_deeplog.findings import SEVERITIES, AnomalyClass
 from enhanced_deeplog.learning.anomaly_score import EVERY_EVIDENCE, TIMING, VALUES, SessionScore
 from enhanced_deeplog.learning.calibration import N_QUANTILES
 from enhanced_deeplog.learning.class_centres import ClassCentres
 from enhanced_deeplog.learning.features import FeatureSpace
 from enhanced_deeplog.learning.known_counts import KnownCounts
-from enhanced_deeplog.learning.pauses import LEAST_PAUSES, N_LONGEST, UsualLateness, UsualPauses
+from enhanced_deeplog.learning.pauses import LEAST_PAUSES, UsualLateness, UsualPauses
 from enhanced_deeplog.learning.scoring import OnnxNetwork
 from enhanced_deeplog.learning.surprise import UsualSurprise
-from enhanced_deeplog.learning.upper_tail import N_LARGEST
+from enhanced_deeplog.learning.upper_tail import LEAST_SCALE, N_LARGEST
 from enhanced_deeplog.learning.usual_sequences import UsualSequences
-from enhanced_deeplog.learning.values import LEAST_VALUES, MOST_FEW, UsualOddness, UsualValues
+from enhanced_deeplog.learning.values import (
+    LEAST_VALUES,
+    MOST_FEW,
+    MOST_SIGNED,
+    RESOLUTIONS,
+    UsualOddness,
+    UsualValues,
+)
 from enhanced_deeplog.logs.numbers import MOST_NUMBERS
 from enhanced_deeplog.logs.pause_limits import PauseLimits
 from enhanced_deeplog.logs.session_keys import session_key_of
@@ -43,6 +50,7 @@ __all__ = ["ModelParts", "parts_of", "restore"]
 Arrays = Mapping[str, npt.NDArray[Any]]
 Float64s = npt.NDArray[np.float64]
 
+_MOST_COUNTED = 2**53  # above it, float64 has not every whole number
 _POPULATIONS = {True: "keyed", False: "unkeyed"}  # sessions made by a key, and those without
 
 
@@ -372,7 +380,7 @@ def _usual_pauses(score: Mapping[str, Any], statistics: Arrays, n_events: int) -
     _expect(not len(steps) or not steps[0].any(), "pauses.steps", "of any step first", steps)
     n_pauses = _array(statistics, "pauses.n_pauses", (len(steps),), np.int64)
     _expect(bool((n_pauses >= LEAST_PAUSES).all()), "pauses.n_pauses", f"{LEAST_PAUSES} at least", n_pauses)
-    longest, rarity = (_array(statistics, f"pauses.{name}", (len(steps), N_LONGEST)) for name in ("longest", "rarity"))
+    longest, rarity = (_array(statistics, f"pauses.{name}", (len(steps), N_LARGEST)) for name in ("longest", "rarity"))
     for name, values in (("longest", longest), ("rarity", rarity)):
         _expect(bool((np.diff(values, axis=1) >= 0).all()), f"pauses.{name}", "ascending", values)
     scale = _array(statistics, "pauses.scale", (len(steps),))
@@ -389,25 +397,33 @@ def _usual_values(statistics: Arrays, n_events: int) -> UsualValues:
     places = _array(statistics, "values.places", (None, 3), np.int64)
     most = np.array([n_events, MOST_NUMBERS + 1, MOST_NUMBERS])
     codes = (places[:, 0] * most[1] + places[:, 1]) * most[2] + places[:, 2]
-    good = bool(((places >= 0) & (places < most)).all() and (np.diff(codes) > 0).all())
+    least = np.array([FIRST_TEMPLATE, 1, 0])
+    good = bool(((places >= least) & (places < most)).all() and (np.diff(codes) > 0).all())
     _expect(good, "values.places", "ascending, of event ids", places)
+    _expect(bool((places[:, 2] < places[:, 1]).all()), "values.places", "of numbers that a record has", places)
     n_few = _array(statistics, "values.n_few", (len(places),), np.int64)
     _expect(bool(((n_few >= 0) & (n_few <= MOST_FEW)).all()), "values.n_few", f"from 0 to {MOST_FEW}", n_few)
     few = _array(statistics, "values.few", (int(n_few.sum()),))
     ascend = all(bool((np.diff(values) > 0).all()) for values in np.split(few, np.cumsum(n_few)[:-1]))
     _expect(ascend, "values.few", "ascending at each place", few)
     n_seen = _array(statistics, "values.n_seen", (len(few),), np.int64)
-    _expect(bool((n_seen > 0).all()), "values.n_seen", "above 0", n_seen)
+    _expect(bool(((n_seen > 0) & (n_seen < _MOST_COUNTED)).all()), "values.n_seen", "from 1 and below 2**53", n_seen)
     n_ranges = int((n_few == 0).sum())
     n_values = _array(statistics, "values.n_values", (n_ranges,), np.int64)
-    _expect(bool((n_values >= LEAST_VALUES).all()), "values.n_values", f"{LEAST_VALUES} at least", n_values)
+    good = bool(((n_values >= LEAST_VALUES) & (n_values < _MOST_COUNTED)).all())
+    _expect(good, "values.n_values", f"from {LEAST_VALUES} and below 2**53", n_values)
     resolution = _array(statistics, "values.resolution", (n_ranges,))
-    _expect(bool((resolution > 0).all()), "values.resolution", "above 0", resolution)
-    for name in ("largest", "rarity"):
-        of_ranges = _array(statistics, f"values.{name}", (n_ranges, 2, N_LARGEST))
+    good = bool(((resolution >= RESOLUTIONS[0]) & (resolution <= RESOLUTIONS[1])).all())
+    _expect(good, "values.resolution", f"from {RESOLUTIONS[0]:.0e} to {RESOLUTIONS[1]:.0e}", resolution)
+    largest, rarity = (_array(statistics, f"values.{name}", (n_ranges, 2, N_LARGEST)) for name in ("largest", "rarity"))
+    for name, of_ranges in (("largest", largest), ("rarity", rarity)):
         _expect(bool((np.diff(of_ranges, axis=2) >= 0).all()), f"values.{name}", "ascending", of_ranges)
+    _expect(bool((np.abs(largest) <= MOST_SIGNED).all()), "values.largest", "logarithms of numbers", largest)
+    rarest = np.log(n_values)[:, None, None]
+    good = bool(((rarity >= 0) & (rarity <= rarest)).all())
+    _expect(good, "values.rarity", "from 0 to the logarithm of values.n_values", rarity)
     scale = _array(statistics, "values.scale", (n_ranges, 2))
-    _expect(bool((scale > 0).all()), "values.scale", "above 0", scale)
+    _expect(bool((scale >= LEAST_SCALE).all()), "values.scale", f"{LEAST_SCALE} at least", scale)
     parts = {name.removeprefix("values."): array for name, array in statistics.items() if name.startswith("values.")}
     return UsualValues.from_parts(parts)
 

@@ -250,30 +250,48 @@ def surprise_profile(scored: ScoredSessions, drift: float) -> Float64s:
     return _unit_rows(np.sqrt(profile))
 
 
-def lateness_profile(scored: ScoredSessions, usual: UsualLateness | None) -> Float64s:
+def lateness_profile(scored: ScoredSessions, usual: UsualLateness | None, called: Bools | None = None) -> Float64s:
     """Which events came late, and how late: the square root of each one's share of the lateness above the usual most.
+
+    Args:
+        scored: The sessions.
+        usual: How late usual events are; None: pauses are not judged.
+        called: Sessions that are called after their pauses, bool (S,): where no event passes the usual most, those
+            that add up tell, all above the drift. None: no session is.
 
     Returns:
         float64 (S, V), rows of length 1 (squares are shares), or 0 where nothing came late.
     """
     if scored.lateness is None or usual is None:
         return np.zeros((len(scored), scored.n_events))
-    late = np.maximum(scored.lateness - usual.most, 0.0)
-    return _unit_rows(np.sqrt(_by_event(scored, late, scored.n_events)))
+    return _profile_beyond(scored, scored.lateness, usual.most, usual.drift, called)
 
 
-def oddness_profile(scored: ScoredSessions, usual: UsualOddness | None) -> Float64s:
+def oddness_profile(scored: ScoredSessions, usual: UsualOddness | None, called: Bools | None = None) -> Float64s:
     """Which events had odd numbers: the square root of each one's share of the oddness above the usual most.
 
     And above the handicap that odd numbers have: what is odd by chance makes no kinds.
+
+    Args:
+        scored: The sessions.
+        usual: How odd usual numbers are; None: numbers are not judged.
+        called: Sessions that are called after their numbers, as in `lateness_profile`.
 
     Returns:
         float64 (S, V), rows of length 1 (squares are shares), or 0 where no number was odd.
     """
     if scored.oddness is None or usual is None:
         return np.zeros((len(scored), scored.n_events))
-    odd = np.maximum(scored.oddness - usual.most - HANDICAP, 0.0)
-    return _unit_rows(np.sqrt(_by_event(scored, odd, scored.n_events)))
+    return _profile_beyond(scored, scored.oddness, usual.most + HANDICAP, usual.drift, called)
+
+
+def _profile_beyond(
+    scored: ScoredSessions, values: Float64s, most: float, drift: float, called: Bools | None
+) -> Float64s:
+    rarest = np.maximum.reduceat(values, scored.starts[:-1])
+    by_drift = np.zeros(len(scored), dtype=np.bool_) if called is None else called & (rarest <= most)
+    beyond = np.maximum(values - np.where(by_drift, drift, most)[scored.session], 0.0)
+    return _unit_rows(np.sqrt(_by_event(scored, beyond, scored.n_events)))
 
 
 def _by_event(scored: ScoredSessions, weight: Float64s, width: int) -> Float64s:

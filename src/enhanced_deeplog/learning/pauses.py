@@ -16,12 +16,11 @@ from enhanced_deeplog.events import PADDING
 from enhanced_deeplog.learning.groups import groups_of
 from enhanced_deeplog.learning.upper_tail import N_LARGEST, largest_of, rarity_of, tail_scale, usual_point
 
-__all__ = ["LEAST_PAUSES", "N_LONGEST", "UsualLateness", "UsualPauses"]
+__all__ = ["LEAST_PAUSES", "UsualLateness", "UsualPauses"]
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 
-N_LONGEST = N_LARGEST  # pauses kept of each step
 LEAST_PAUSES = 100  # of a step that is judged by itself
 _WIDE = 1 << 32  # more than there are events
 
@@ -36,8 +35,8 @@ class UsualPauses:
             first row is any step; there is none where there were too few pauses to say anything.
         n_pauses: How many pauses each step had, int64 (K,).
         longest: Some of its longest pauses, from the median on, as log(pause + resolution), ascending,
-            float64 (K, N_LONGEST).
-        rarity: -log of the share of its pauses that are at least so long, float64 (K, N_LONGEST).
+            float64 (K, N_LARGEST).
+        rarity: -log of the share of its pauses that are at least so long, float64 (K, N_LARGEST).
         scale: Beyond the longest of these, rarity rises by 1 for so much in the logarithm, float64 (K,).
     """
 
@@ -73,8 +72,8 @@ class UsualPauses:
             resolution_s,
             np.stack([codes // _WIDE, codes % _WIDE], axis=1),
             np.array([len(ordered) for _, ordered in found], dtype=np.int64),
-            np.array([longest for longest, _ in points]).reshape(-1, N_LONGEST),
-            np.array([rarity for _, rarity in points]).reshape(-1, N_LONGEST),
+            np.array([longest for longest, _ in points]).reshape(-1, N_LARGEST),
+            np.array([rarity for _, rarity in points]).reshape(-1, N_LARGEST),
             np.array([tail_scale(ordered) for _, ordered in found]),
         )
 

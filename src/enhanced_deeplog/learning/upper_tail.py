@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["N_LARGEST", "largest_of", "rarity_of", "tail_scale", "usual_point"]
+__all__ = ["LEAST_SCALE", "N_LARGEST", "largest_of", "rarity_of", "tail_scale", "usual_point"]
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -17,7 +17,7 @@ Float64s = npt.NDArray[np.float64]
 N_LARGEST = 24  # values kept
 _LEAST_REACHED = 5  # values that must be as large before we say how rare that is
 _TAIL_SHARE = 0.1  # of the values, that tell how it goes on beyond the largest
-_SAME = 0.1  # values that differ by a tenth are the same, nothing is rarer at once
+LEAST_SCALE = 0.1  # values that differ by a tenth are the same, nothing is rarer at once
 _SHOWN_RARITY = float(np.log(1000.0))  # what is shown to people as usual
 
 
@@ -27,10 +27,19 @@ def largest_of(ordered: Float64s) -> tuple[Float64s, Float64s]:
     return largest, np.log(len(ordered) / (len(ordered) - np.searchsorted(ordered, largest, side="left")))
 
 
-def tail_scale(ordered: Float64s) -> float:
-    """Mean excess of the largest tenth: the inverse of the exponent of a Pareto tail."""
+def tail_scale(ordered: Float64s, n_beyond: int = 0) -> float:
+    """Mean excess of the largest tenth: the inverse of the exponent of a Pareto tail.
+
+    Args:
+        ordered: Ascending, float64 (N,).
+        n_beyond: So many of the last are larger than they are said to be: of those, only that they reach so far counts.
+
+    Source:
+        Epstein and Sobel, JASA 1953: the mean of an exponential of which the largest values are cut off.
+    """
     n_tail = round(len(ordered) * _TAIL_SHARE)
-    return max(float((ordered[-n_tail:] - ordered[-n_tail - 1]).mean()), _SAME)
+    excess = float((ordered[-n_tail:] - ordered[-n_tail - 1]).sum())
+    return max(excess / max(n_tail - n_beyond, 1), LEAST_SCALE)
 
 
 def rarity_of(values: Float64s, largest: Float64s, rarity: Float64s, scale: float) -> Float64s:
@@ -41,7 +50,7 @@ def rarity_of(values: Float64s, largest: Float64s, rarity: Float64s, scale: floa
     n_smaller = np.searchsorted(largest, values, side="left")
     beyond = n_smaller == len(largest)
     below = np.maximum(n_smaller - 1, 0)
-    risen = rarity[below] + (values - largest[below]) / np.where(beyond, scale, _SAME)
+    risen = rarity[below] + (values - largest[below]) / np.where(beyond, scale, LEAST_SCALE)
     counted = rarity[np.minimum(n_smaller, len(largest) - 1)]
     return np.where(n_smaller == 0, 0.0, np.where(beyond, risen, np.minimum(counted, risen)))
 

@@ -98,7 +98,7 @@ def read_bodies(
     batch: pl.DataFrame, miner: TemplateMiner, *, numbers: bool
 ) -> tuple[pl.DataFrame, pl.Series, frozenset[str]]:
     """What stays of a batch without its bodies, with `numbers` if they are asked for; and see `masked_bodies`."""
-    kept = with_numbers(batch) if numbers else batch
+    kept = with_numbers(batch, miner.masks) if numbers else batch
     return kept.drop("body", "template"), *masked_bodies(batch, miner)
 
 

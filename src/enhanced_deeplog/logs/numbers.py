@@ -7,16 +7,20 @@ before a number is matched along with it, and what stands behind it ends the wor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import takewhile
+
 import numpy as np
 import polars as pl
 
-from enhanced_deeplog.logs.masks import DEFAULT_MASKS, WILDCARD, normalise_bodies
+from enhanced_deeplog.logs.masks import DEFAULT_MASKS, WILDCARD, Mask, normalise_bodies
 
 __all__ = ["MOST_NUMBERS", "numbers_of", "with_numbers"]
 
 MOST_NUMBERS = 4  # of a body
 _TOO_LARGE = 1e300  # what is no smaller is no number; so sums and ratios of them are finite
 
+_TAKEN = "*"  # by a mask: neither opens a number nor ends it, so what is left of one is none
 _OPENS = r"""[ =(\[{<"'&|;,]"""  # what may stand before a number, beside a name and a colon
 _KEY = "(?:[A-Za-z_.-]*:)?"
 _REST = r"""[^ =()\[\]{}<>"'&|;,]*"""  # of a word that begins with a digit; a comma ends it unless a digit follows
@@ -36,16 +40,18 @@ _FACTORS = {
 }  # fmt: skip
 
 
-def with_numbers(batch: pl.DataFrame) -> pl.DataFrame:
-    """Records with the `numbers` of their bodies, see `numbers_of`."""
-    return batch.with_columns(numbers_of(batch["body"]).alias("numbers"))
+def with_numbers(batch: pl.DataFrame, masks: Sequence[Mask]) -> pl.DataFrame:
+    """Records with the `numbers` of their bodies but those that own masks take; own ones stand before the others."""
+    own = tuple(takewhile(lambda mask: mask not in DEFAULT_MASKS, masks))
+    return batch.with_columns(numbers_of(batch["body"], own).alias("numbers"))
 
 
-def numbers_of(bodies: pl.Series) -> pl.Series:
+def numbers_of(bodies: pl.Series, masks: Sequence[Mask] = ()) -> pl.Series:
     """The first four numbers of each body that stand by themselves, in order; those with a unit in s or bytes.
 
     Args:
         bodies: String (N,); null reads as empty.
+        masks: What one of them matches, in part or as a whole, is no number.
 
     Returns:
         Array(Float64, 4) (N,), NaN where a body has fewer.
@@ -56,7 +62,10 @@ def numbers_of(bodies: pl.Series) -> pl.Series:
         [[0.012, 3584.0, 200.0, nan], [nan, nan, nan, nan]]
     """
     # Dates in words have numbers that stand by themselves.
-    plain = normalise_bodies(bodies).str.replace_all(_TIMESTAMP, WILDCARD)
+    plain = normalise_bodies(bodies)
+    for mask in masks:
+        plain = plain.str.replace_all(mask.regex, f"${{keep}}{_TAKEN}" if mask.keeps else _TAKEN)
+    plain = plain.str.replace_all(_TIMESTAMP, WILDCARD)
     words = plain.str.extract_all(_WORD).alias("word").to_frame().with_row_index("row").explode("word").drop_nulls()
     parts = pl.col("word").str.extract_groups(_NUMBER)
     number = parts.struct.field("number").cast(pl.Float64, strict=False)
