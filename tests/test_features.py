@@ -19,8 +19,8 @@ from enhanced_deeplog.learning.features import (
     surprise_profile,
 )
 from enhanced_deeplog.learning.known_counts import KnownCounts
-from enhanced_deeplog.learning.pauses import UsualLateness
-from enhanced_deeplog.learning.values import HANDICAP, UsualOddness
+from enhanced_deeplog.learning.upper_tail import UsualMost
+from enhanced_deeplog.learning.values import HANDICAP
 
 BLOCKS: tuple[Block, ...] = get_args(Block)
 DRIFT = 1.0
@@ -172,7 +172,7 @@ def test_taking_sessions_is_the_same_as_never_having_had_the_others() -> None:
 
 def test_the_lateness_profile_says_which_events_came_late_beyond_what_is_usual() -> None:
     scored = replace(TWO, lateness=np.array([0.0, 9.0, 6.0, 2.0, 0.0, 5.0, 0.0]))
-    usual = UsualLateness(drift=2.0, most=5.0)
+    usual = UsualMost(drift=2.0, most=5.0)
     first, second = lateness_profile(scored, usual).tolist()
     assert np.square(first) == pytest.approx([0, 0, 0, 0, 1.0, 0])  # both late events are event 4
     assert second == [0.0] * 6
@@ -181,7 +181,7 @@ def test_the_lateness_profile_says_which_events_came_late_beyond_what_is_usual()
 
 def test_the_oddness_profile_says_which_events_had_odd_numbers_beyond_what_is_usual() -> None:
     scored = replace(TWO, oddness=HANDICAP + np.array([0.0, 9.0, 6.0, 2.0, 0.0, 5.0, 0.0]))
-    usual = UsualOddness(drift=2.0, most=5.0)
+    usual = UsualMost(drift=2.0, most=5.0)
     first, second = oddness_profile(scored, usual).tolist()
     assert np.square(first) == pytest.approx([0, 0, 0, 0, 1.0, 0])  # both odd numbers are of event 4
     assert second == [0.0] * 6

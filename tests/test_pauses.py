@@ -27,7 +27,8 @@ from enhanced_deeplog.detector import ModelParts
 from enhanced_deeplog.errors import BundleError, ConfigError
 from enhanced_deeplog.explanation import pause_in_words
 from enhanced_deeplog.findings import Pause
-from enhanced_deeplog.learning.pauses import UsualLateness, UsualPauses
+from enhanced_deeplog.learning.pauses import UsualPauses
+from enhanced_deeplog.learning.upper_tail import UsualMost
 from enhanced_deeplog.logs.sessions import SessionRules, split_into_sessions
 from enhanced_deeplog.output import finding_line, write_findings
 from enhanced_deeplog.output_schema import output_schema
@@ -152,7 +153,7 @@ def test_what_is_usual_is_told_with_the_share_that_it_is_seen_of() -> None:
 
 
 def test_the_usual_most_is_what_one_session_in_twenty_passes() -> None:
-    usual = UsualLateness.fit(np.arange(40.0), np.arange(0, 41, 2))
+    usual = UsualMost.fit(np.arange(40.0), np.arange(0, 41, 2), 0.95)
     assert (np.arange(1.0, 40.0, 2.0) > usual.most).sum() == 1
 
 

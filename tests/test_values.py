@@ -40,9 +40,9 @@ from enhanced_deeplog.explanation import advice_for, pause_in_words, value_in_wo
 from enhanced_deeplog.findings import OddValue, Pattern, Pause
 from enhanced_deeplog.learning.features import ScoredSessions, lateness_profile, oddness_profile
 from enhanced_deeplog.learning.known_counts import KnownCounts
-from enhanced_deeplog.learning.pauses import UsualLateness
 from enhanced_deeplog.learning.surprise import UsualSurprise
-from enhanced_deeplog.learning.values import FewValues, UsualOddness, UsualValues, ValueRange
+from enhanced_deeplog.learning.upper_tail import UsualMost
+from enhanced_deeplog.learning.values import FewValues, UsualValues, ValueRange
 from enhanced_deeplog.logs.masks import normalise_bodies
 from enhanced_deeplog.logs.numbers import MOST_NUMBERS, numbers_of, with_numbers
 from enhanced_deeplog.logs.parsing import miner_of
@@ -219,7 +219,7 @@ def test_random_numbers_stay_as_odd_as_they_were(seed: int) -> None:
 
 
 def test_the_usual_most_is_what_one_session_in_a_hundred_passes() -> None:
-    usual = UsualOddness.fit(np.arange(400.0), np.arange(0, 401, 2))
+    usual = UsualMost.fit(np.arange(400.0), np.arange(0, 401, 2), 0.99)
     assert (np.arange(1.0, 400.0, 2.0) > usual.most).sum() == 2
 
 
@@ -403,8 +403,8 @@ def test_what_a_session_is_called_after_is_shown_even_where_it_only_adds_up(patt
         KnownCounts(counts, ones, counts, ones, np.full(5, 5.0), 1),
         UsualSurprise(drift=1.0, by_event=np.full(5, 1.0), misplacement_drift=0.5),
         {},
-        UsualLateness(drift=1.0, most=5.0),
-        UsualOddness(drift=1.0, most=5.0),
+        UsualMost(drift=1.0, most=5.0),
+        UsualMost(drift=1.0, most=5.0),
     )
     places, tells = telling_places(little_odd(), 0, calibration, np.zeros(5), n_most=9, pattern=pattern)
     assert (places.tolist(), tells.tolist()) == ([1, 2, 3], [True] * 3)
@@ -415,12 +415,12 @@ def test_what_a_session_is_called_after_is_shown_even_where_it_only_adds_up(patt
 def test_what_a_kind_is_called_after_names_it_even_where_it_only_adds_up() -> None:
     called = np.array([True])
     for profile in (
-        oddness_profile(little_odd(), UsualOddness(drift=1.0, most=5.0), called),
-        lateness_profile(little_odd(), UsualLateness(drift=1.0, most=5.0), called),
+        oddness_profile(little_odd(), UsualMost(drift=1.0, most=5.0), called),
+        lateness_profile(little_odd(), UsualMost(drift=1.0, most=5.0), called),
     ):
         assert np.square(profile[0]) == pytest.approx([0, 0, 0, 2 / 7, 5 / 7])
-    assert not oddness_profile(little_odd(), UsualOddness(drift=1.0, most=5.0), ~called).any()
-    assert not oddness_profile(little_odd(), UsualOddness(drift=1.0, most=5.0)).any()
+    assert not oddness_profile(little_odd(), UsualMost(drift=1.0, most=5.0), ~called).any()
+    assert not oddness_profile(little_odd(), UsualMost(drift=1.0, most=5.0)).any()
 
 
 # --- A session with a number that is absurd -------------------------------------------------------------------

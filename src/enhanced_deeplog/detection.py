@@ -19,10 +19,9 @@ from enhanced_deeplog.learning.anomaly_score import EVERY_EVIDENCE, EVIDENCE, TI
 from enhanced_deeplog.learning.calibration import CleanPart
 from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.learning.known_counts import KnownCounts, SeenCounts
-from enhanced_deeplog.learning.pauses import UsualLateness
 from enhanced_deeplog.learning.surprise import UsualSurprise, accumulate
+from enhanced_deeplog.learning.upper_tail import UsualMost
 from enhanced_deeplog.learning.usual_sequences import UsualSequences
-from enhanced_deeplog.learning.values import UsualOddness
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.scorecard import DamageFound, scorecard
 
@@ -42,6 +41,8 @@ Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
+_MOST_ARE_LATE = 0.95  # nineteen in twenty normal sessions
+_MOST_ARE_ODD = 0.99  # of the many numbers of a session, some are odd by chance
 LEAST_SESSIONS = 20  # normal sessions without which no rate of false alarms can be told
 
 
@@ -85,8 +86,8 @@ class Calibration:
     known: KnownCounts
     usual: UsualSurprise
     scores: Mapping[bool, SessionScore]
-    lateness: UsualLateness | None = None
-    oddness: UsualOddness | None = None
+    lateness: UsualMost | None = None
+    oddness: UsualMost | None = None
     seen: SeenCounts | None = None
 
     def evidence(self, scored: ScoredSessions) -> dict[str, Float64s]:
@@ -135,8 +136,8 @@ def calibrate(held_out: ScoredSessions, trust: Trust, *, seed: int) -> Calibrati
     """
     known, novelty = KnownCounts.fit(held_out.counts, held_out.is_open, n_alike=trust.n_alike, seed=seed)
     usual = UsualSurprise.fit(held_out.surprise, held_out.event_ids, held_out.n_events)
-    late = None if held_out.lateness is None else UsualLateness.fit(held_out.lateness, held_out.starts)
-    odd = None if held_out.oddness is None else UsualOddness.fit(held_out.oddness, held_out.starts)
+    late = None if held_out.lateness is None else UsualMost.fit(held_out.lateness, held_out.starts, _MOST_ARE_LATE)
+    odd = None if held_out.oddness is None else UsualMost.fit(held_out.oddness, held_out.starts, _MOST_ARE_ODD)
     evidence = _evidence(held_out, novelty, usual, late, odd)
     scores = {}
     for keyed in (True, False):
@@ -152,8 +153,8 @@ def _evidence(
     scored: ScoredSessions,
     novelty: Float64s,
     usual: UsualSurprise,
-    late: UsualLateness | None,
-    odd: UsualOddness | None,
+    late: UsualMost | None,
+    odd: UsualMost | None,
 ) -> dict[str, Float64s]:
     misplacement = usual.misplacement(scored.surprise, scored.event_ids)
     evidence = {

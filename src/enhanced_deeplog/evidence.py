@@ -29,8 +29,8 @@ from enhanced_deeplog.findings import (
     finding_id,
 )
 from enhanced_deeplog.learning.features import ScoredSessions
-from enhanced_deeplog.learning.pauses import UsualLateness
-from enhanced_deeplog.learning.values import UsualOddness, ValueRange
+from enhanced_deeplog.learning.upper_tail import UsualMost
+from enhanced_deeplog.learning.values import ValueRange
 from enhanced_deeplog.logs.sessions import Sessions
 from enhanced_deeplog.redaction import Redactor
 from enhanced_deeplog.verdicts import Verdicts
@@ -335,7 +335,7 @@ def _beyond(
     scored: ScoredSessions,
     session: int,
     values: Float64s | None,
-    usual: UsualLateness | UsualOddness | None,
+    usual: UsualMost | None,
     *,
     is_called: bool,
 ) -> Float64s:

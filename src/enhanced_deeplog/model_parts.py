@@ -21,17 +21,16 @@ from enhanced_deeplog.learning.calibration import N_QUANTILES
 from enhanced_deeplog.learning.class_centres import ClassCentres
 from enhanced_deeplog.learning.features import FeatureSpace
 from enhanced_deeplog.learning.known_counts import KnownCounts
-from enhanced_deeplog.learning.pauses import LEAST_PAUSES, UsualLateness, UsualPauses
+from enhanced_deeplog.learning.pauses import LEAST_PAUSES, UsualPauses
 from enhanced_deeplog.learning.scoring import OnnxNetwork
 from enhanced_deeplog.learning.surprise import UsualSurprise
-from enhanced_deeplog.learning.upper_tail import LEAST_SCALE, N_LARGEST
+from enhanced_deeplog.learning.upper_tail import LEAST_SCALE, N_LARGEST, UsualMost
 from enhanced_deeplog.learning.usual_sequences import UsualSequences
 from enhanced_deeplog.learning.values import (
     LEAST_VALUES,
     MOST_FEW,
     MOST_SIGNED,
     RESOLUTIONS,
-    UsualOddness,
     UsualValues,
 )
 from enhanced_deeplog.logs.numbers import MOST_NUMBERS
@@ -205,8 +204,8 @@ def restore(model: EnhancedDeepLog, parts: ModelParts) -> None:
             _known_counts(score, statistics, n_events),
             usual,
             scores,
-            _usual_lateness(score) if timing else None,
-            _usual_oddness(score) if values else None,
+            _usual_most(score, "timing") if timing else None,
+            _usual_most(score, "values") if values else None,
         ),
         _weights(parts, "base_model"),
         [],
@@ -389,8 +388,8 @@ def _usual_pauses(score: Mapping[str, Any], statistics: Arrays, n_events: int) -
     return UsualPauses(resolution_s, steps, n_pauses, longest, rarity, scale)
 
 
-def _usual_lateness(score: Mapping[str, Any]) -> UsualLateness:
-    return UsualLateness(_number(score["timing"], "drift"), _number(score["timing"], "most"))
+def _usual_most(score: Mapping[str, Any], of: str) -> UsualMost:
+    return UsualMost(_number(score[of], "drift"), _number(score[of], "most"))
 
 
 def _usual_values(statistics: Arrays, n_events: int) -> UsualValues:
@@ -426,10 +425,6 @@ def _usual_values(statistics: Arrays, n_events: int) -> UsualValues:
     _expect(bool((scale >= LEAST_SCALE).all()), "values.scale", f"{LEAST_SCALE} at least", scale)
     parts = {name.removeprefix("values."): array for name, array in statistics.items() if name.startswith("values.")}
     return UsualValues.from_parts(parts)
-
-
-def _usual_oddness(score: Mapping[str, Any]) -> UsualOddness:
-    return UsualOddness(_number(score["values"], "drift"), _number(score["values"], "most"))
 
 
 def _known_counts(score: Mapping[str, Any], statistics: Arrays, n_events: int) -> KnownCounts:

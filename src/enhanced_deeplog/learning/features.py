@@ -17,8 +17,8 @@ import numpy.typing as npt
 from enhanced_deeplog.config import Block
 from enhanced_deeplog.events import END
 from enhanced_deeplog.learning.known_counts import KnownCounts, count_events
-from enhanced_deeplog.learning.pauses import UsualLateness
-from enhanced_deeplog.learning.values import HANDICAP, UsualOddness
+from enhanced_deeplog.learning.upper_tail import UsualMost
+from enhanced_deeplog.learning.values import HANDICAP
 
 __all__ = ["FeatureSpace", "ScoredSessions"]
 
@@ -136,8 +136,8 @@ class FeatureSpace:
     transitions: Int64s
     shift: dict[str, Float64s]
     scale: dict[str, Float64s]
-    usual_lateness: UsualLateness | None = None
-    usual_oddness: UsualOddness | None = None
+    usual_lateness: UsualMost | None = None
+    usual_oddness: UsualMost | None = None
 
     @classmethod
     def fit(
@@ -148,8 +148,8 @@ class FeatureSpace:
         known: KnownCounts,
         drift: float,
         normal_state: Float64s,
-        usual_lateness: UsualLateness | None = None,
-        usual_oddness: UsualOddness | None = None,
+        usual_lateness: UsualMost | None = None,
+        usual_oddness: UsualMost | None = None,
     ) -> FeatureSpace:
         """Learn the scales of the blocks from abnormal sessions.
 
@@ -250,7 +250,7 @@ def surprise_profile(scored: ScoredSessions, drift: float) -> Float64s:
     return _unit_rows(np.sqrt(profile))
 
 
-def lateness_profile(scored: ScoredSessions, usual: UsualLateness | None, called: Bools | None = None) -> Float64s:
+def lateness_profile(scored: ScoredSessions, usual: UsualMost | None, called: Bools | None = None) -> Float64s:
     """Which events came late, and how late: the square root of each one's share of the lateness above the usual most.
 
     Args:
@@ -267,7 +267,7 @@ def lateness_profile(scored: ScoredSessions, usual: UsualLateness | None, called
     return _profile_beyond(scored, scored.lateness, usual.most, usual.drift, called)
 
 
-def oddness_profile(scored: ScoredSessions, usual: UsualOddness | None, called: Bools | None = None) -> Float64s:
+def oddness_profile(scored: ScoredSessions, usual: UsualMost | None, called: Bools | None = None) -> Float64s:
     """Which events had odd numbers: the square root of each one's share of the oddness above the usual most.
 
     And above the handicap that odd numbers have: what is odd by chance makes no kinds.

@@ -16,7 +16,7 @@ from enhanced_deeplog.events import PADDING
 from enhanced_deeplog.learning.groups import groups_of
 from enhanced_deeplog.learning.upper_tail import N_LARGEST, largest_of, rarity_of, tail_scale, usual_point
 
-__all__ = ["LEAST_PAUSES", "UsualLateness", "UsualPauses"]
+__all__ = ["LEAST_PAUSES", "UsualPauses"]
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -120,30 +120,6 @@ class UsualPauses:
         (row,) = self.rows(np.array([before]), np.array([event_id]))
         point, share_above = usual_point(int(self.n_pauses[row]))
         return float(np.exp(self.longest[row, point]) - self.resolution_s), 1.0 - share_above
-
-
-@dataclass(frozen=True)
-class UsualLateness:
-    """How late events of normal sessions are.
-
-    Attributes:
-        drift: Lateness that an event may have, nats: mean + standard deviation.
-        most: The latest event of nineteen in twenty normal sessions is at most so late, nats.
-    """
-
-    drift: float
-    most: float
-
-    @classmethod
-    def fit(cls, lateness: Float64s, starts: Int64s) -> UsualLateness:
-        """Learn it from normal sessions that the pauses which judge them do not contain.
-
-        Args:
-            lateness: Of all their events, nats, float64 (M,).
-            starts: Where each session begins, int64 (S + 1,).
-        """
-        latest = np.maximum.reduceat(lateness, starts[:-1])
-        return cls(float(lateness.mean() + lateness.std()), float(np.quantile(latest, 0.95)))
 
 
 def _codes(before: Int64s, event_ids: Int64s) -> Int64s:

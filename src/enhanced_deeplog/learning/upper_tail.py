@@ -6,10 +6,12 @@ proportion. Values are logarithms, so that is a Pareto tail.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LEAST_SCALE", "N_LARGEST", "largest_of", "rarity_of", "tail_scale", "usual_point"]
+__all__ = ["LEAST_SCALE", "N_LARGEST", "UsualMost", "largest_of", "rarity_of", "tail_scale", "usual_point"]
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -65,3 +67,28 @@ def usual_point(n_values: int) -> tuple[int, float]:
 def _n_reached(n_values: int) -> Int64s:
     """How many of so many values are as large as each of those kept, int64 (N_LARGEST,): half of them, down to 5."""
     return np.geomspace(n_values // 2, _LEAST_REACHED, N_LARGEST).round().astype(np.int64)
+
+
+@dataclass(frozen=True)
+class UsualMost:
+    """How much of something that adds up, lateness or oddness, events of normal sessions have.
+
+    Attributes:
+        drift: What an event may have, nats: mean + standard deviation.
+        most: What the event of most normal sessions that has the most of it has at most, nats.
+    """
+
+    drift: float
+    most: float
+
+    @classmethod
+    def fit(cls, values: Float64s, starts: Int64s, share: float) -> UsualMost:
+        """Learn it from normal sessions that what judges them does not contain.
+
+        Args:
+            values: Of all their events, nats, float64 (M,).
+            starts: Where each session begins, int64 (S + 1,).
+            share: So many sessions are most of them.
+        """
+        of_each = np.maximum.reduceat(values, starts[:-1])
+        return cls(float(values.mean() + values.std()), float(np.quantile(of_each, share)))

@@ -27,7 +27,6 @@ __all__ = [
     "RESOLUTIONS",
     "FewValues",
     "Form",
-    "UsualOddness",
     "UsualValues",
     "ValueRange",
 ]
@@ -279,30 +278,6 @@ class UsualValues:
             forms.append(ValueRange(n_values, resolution, *of_range))
             n_ranges += 1
         return cls(parts["places"], tuple(forms))
-
-
-@dataclass(frozen=True)
-class UsualOddness:
-    """How odd the numbers of normal sessions are.
-
-    Attributes:
-        drift: Oddness that a record may have, nats: mean + standard deviation.
-        most: The oddest record of 99 in 100 normal sessions is at most so odd, nats: of many, some are odd by chance.
-    """
-
-    drift: float
-    most: float
-
-    @classmethod
-    def fit(cls, oddness: Float64s, starts: Int64s) -> UsualOddness:
-        """Learn it from normal sessions that the values which judge them do not contain.
-
-        Args:
-            oddness: Of all their records, nats, float64 (M,).
-            starts: Where each session begins, int64 (S + 1,).
-        """
-        oddest = np.maximum.reduceat(oddness, starts[:-1])
-        return cls(float(oddness.mean() + oddness.std()), float(np.quantile(oddest, 0.99)))
 
 
 def _coded(numbers: Float64s, event_ids: Int64s) -> tuple[Int64s, Int64s, Float64s]:
