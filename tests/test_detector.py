@@ -41,6 +41,7 @@ from enhanced_deeplog.errors import (
 from enhanced_deeplog.evaluation.synthetic import SyntheticBenchmark
 from enhanced_deeplog.learning.metrics import adjusted_rand_index
 from enhanced_deeplog.stage_files import STAGE_FILES
+from enhanced_deeplog.summary import _doubts
 
 FIELDS_IN_ORDER = (
     *(
@@ -173,6 +174,14 @@ def test_a_fit_says_which_window_size_would_predict_better() -> None:
     assert list(summary["loss_by_window"]) == ["1", "2", "6"]
     assert summary["loss_by_window"]["6"] < 0.8 * summary["loss_by_window"]["2"]
     assert any("A window of 6 events predicts held-out sessions better than one of 2" in n for n in summary["notes"])
+
+
+def test_where_next_to_nothing_is_lost_no_other_window_size_is_worth_a_word(normal_lines: list[str]) -> None:
+    model = EnhancedDeepLog(small_config(learning={"epochs": 1})).fit(normal=sequences_of(normal_lines))
+    for other, is_told in ((0.0001, False), (0.5, True)):
+        model.detection = replace(model.detection, loss_by_window={10: other + 0.001 if not is_told else 1.0, 5: other})
+        notes = _doubts(model, model.read_sessions(sequences_of(normal_lines)), None)
+        assert any("predicts held-out sessions better" in note for note in notes) == is_told
 
 
 def test_a_fit_warns_of_kinds_that_are_one_session(normal_lines: list[str]) -> None:

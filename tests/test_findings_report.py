@@ -18,6 +18,7 @@ from enhanced_deeplog import LogRecords, load_bundle, read_records
 from enhanced_deeplog.cli import app
 from enhanced_deeplog.courses import Course, KeptCourses
 from enhanced_deeplog.findings import Finding
+from enhanced_deeplog.report.charts import _session_axis
 from enhanced_deeplog.report.findings_report import Reported, findings_page
 
 HOSTILE = (
@@ -272,3 +273,8 @@ def test_analyze_and_classify_write_the_page(tmp_path: Path) -> None:
     words[-1] = "redacted"
     words[words.index(str(report))] = str(tmp_path / "x.txt")
     assert CliRunner().invoke(app, words).exit_code == 2
+
+
+def test_an_axis_of_few_sessions_has_a_tick_for_each_and_none_between() -> None:
+    assert _session_axis(1)["dtick"] == _session_axis(5)["dtick"] == 1
+    assert "dtick" not in _session_axis(6)

@@ -22,7 +22,8 @@ __all__ = ["summarise"]
 _MANY_SINGLE = 0.5  # sessions of a single record
 _MANY_ABNORMAL = 0.2  # sessions called abnormal
 _MANY_TEMPLATES, _TEMPLATES_PER_RECORD = 300, 0.02  # more than both: they grow with the log
-_BETTER_LOSS = 0.95  # share of the held-out loss below which another window size is worth a word
+_BETTER_LOSS = 0.95  # share of the held-out loss below which another window size is worth a word...
+_LEAST_GAIN = 0.01  # ...if it is less by so many nats: where next to nothing is left, so is any share of it
 _LEAST_SPAN_S = 60.0  # a log shorter than that says nothing about a day
 
 
@@ -173,7 +174,7 @@ def _doubts(model: EnhancedDeepLog, learnt_from: Sessions, mixed: Sessions | Non
     doubts += map(_many_templates, filter(_has_many_templates, model.service_templates))
     losses, size = model.detection.loss_by_window, model.config.learning.window_size
     best = min(losses, key=lambda other: (losses[other], other), default=size)
-    if best != size and losses[best] < _BETTER_LOSS * losses[size]:
+    if best != size and losses[best] < min(_BETTER_LOSS * losses[size], losses[size] - _LEAST_GAIN):
         doubts.append(
             f"A window of {best} events predicts held-out sessions better than one of {size} (loss {losses[best]:.3f} "
             f"against {losses[size]:.3f} nats): --set learning.window_size={best}."

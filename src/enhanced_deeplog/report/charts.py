@@ -34,6 +34,7 @@ Float64s = npt.NDArray[np.float64]
 
 # Seen on white and on black, and told apart by those who see red and green alike (with the marks).
 _COLOURS = ("#2f7fd0", "#e07b00", "#1f9e6e", "#c2559d", "#8f6fd6", "#b8860b", "#3aa6c9", "#d1495b")
+_FEW_SESSIONS = 5
 _N_BINS = 60  # of the timeline
 _MOST_POINTS = 2_000  # of the map
 _BANDS = (("low (under .5)", 0.0, 0.5), ("medium", 0.5, 0.8), ("high (over .8)", 0.8, 1.01))
@@ -88,9 +89,8 @@ def timeline(findings: Sequence[Finding], looks: Mapping[int, Look]) -> Plot | N
             }
         )
     across = axis("time (UTC)" if timed else "line of the log", **({"type": "date"} if timed else {}))
-    frame = layout(
-        barmode="stack", bargap=0.05, xaxis=across, yaxis=axis("sessions", rangemode="tozero", tickformat=",d")
-    )
+    most = int(np.histogram(places, edges)[0].max())
+    frame = layout(barmode="stack", bargap=0.05, xaxis=across, yaxis=_session_axis(most))
     return Plot(
         "When it happened",
         "Abnormal sessions by the time of their first record, stacked by kind.",
@@ -98,6 +98,11 @@ def timeline(findings: Sequence[Finding], looks: Mapping[int, Look]) -> Plot | N
         300,
         tuple(look.key for look in looks.values()),
     )
+
+
+def _session_axis(most: int) -> Figure:
+    """An axis of so many sessions: of few, every one has its tick, or halves would be told as wholes."""
+    return axis("sessions", rangemode="tozero", tickformat=",d", **({"dtick": 1} if most <= _FEW_SESSIONS else {}))
 
 
 def _time(finding: Finding) -> float:
@@ -193,7 +198,7 @@ def confidence_plot(findings: Sequence[Finding]) -> Plot | None:
     frame = layout(
         bargap=0.05,
         xaxis=axis("confidence", range=[0, 1], tickformat=".1f", dtick=0.2),
-        yaxis=axis("sessions", rangemode="tozero", tickformat=",d"),
+        yaxis=_session_axis(int(counts.max())),
     )
     return Plot("How sure the kinds are", f"Sessions by confidence. {told}.", {"data": [bars], "layout": frame}, 260)
 
