@@ -173,6 +173,14 @@ def test_what_is_hidden_is_counted_even_if_that_is_all(reported: Reported) -> No
     assert "No other session of 260 is abnormal. 7 more are hidden, for somebody expects them." in text
 
 
+def test_one_of_many_sessions_and_the_only_one_are_told_in_their_number(reported: Reported) -> None:
+    (one, *_) = (finding for finding in reported.findings if finding.is_anomaly)
+    said = {n: findings_page(replace(reported, findings=[one], n_sessions=n)) for n in (102, 1, None)}
+    assert "1 of 102 sessions is abnormal" in said[102]
+    assert "1 of 1 session is abnormal" in said[1]
+    assert "1 session is abnormal" in said[None]
+
+
 def test_nothing_abnormal_makes_a_short_page(reported: Reported) -> None:
     made = findings_page(replace(reported, findings=[], courses=[]))
     assert "No session of 260 is abnormal." in Shown(made).text

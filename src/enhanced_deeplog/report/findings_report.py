@@ -105,7 +105,8 @@ def _summary(reported: Reported, kinds: Sequence[Sequence[Finding]]) -> str:
     n_known = sum(kind[0].anomaly_class != UNKNOWN_CLASS for kind in kinds)
     n_unknown = sum(len(kind) for kind in kinds if kind[0].anomaly_class == UNKNOWN_CLASS)
     what = [f"of {n_known} kind{'s' * (n_known != 1)}"] * bool(n_known) + [f"{n_unknown:,} like none"] * bool(n_unknown)
-    is_are = "session is" if n_abnormal == 1 else "sessions are"
+    one_of_many = reported.n_sessions is not None and reported.n_sessions > 1
+    is_are = ("sessions is" if one_of_many else "session is") if n_abnormal == 1 else "sessions are"
     worst = kinds[0]
     example = max(worst, key=lambda finding: (finding.confidence, finding.score))
     line = most_telling(example)
