@@ -43,6 +43,7 @@ Bools = npt.NDArray[np.bool_]
 
 _MOST_ARE_LATE = 0.95  # nineteen in twenty normal sessions
 _MOST_ARE_ODD = 0.99  # of the many numbers of a session, some are odd by chance
+_ALIKE_SHARE = 1e-4  # what no more than one normal session in ten thousand is like is not known, only near to what is
 LEAST_SESSIONS = 20  # normal sessions without which no rate of false alarms can be told
 
 
@@ -51,22 +52,29 @@ class Trust:
     """How far the sessions that normal behaviour is learnt from are trusted to be normal.
 
     Attributes:
-        n_alike: So many of them must be near for a session to count as known: one where all are known to be normal,
-            more where a few may not be.
+        least_alike: So many of them must be near for a session to count as known, at least: one where all are known to
+            be normal, more where a few may not be.
         clean: Which values of their evidence to trust; None: all.
         evidence: The kinds of evidence that count.
         agreement: How much more a session that is odd in content and in order is than one that is odd in either.
     """
 
-    n_alike: int
+    least_alike: int
     clean: CleanPart | None
     evidence: tuple[str, ...]
     agreement: float
 
+    def n_alike(self, n_sessions: int) -> int:
+        """How many of so many sessions must be near for a session to count as known.
+
+        The longer the log, the more often what is abnormal is among what was taken for normal.
+        """
+        return max(self.least_alike, int(n_sessions * _ALIKE_SHARE) + 1)
+
 
 # Where all are known to be normal, nothing is called rarer than what five of them have reached; a session that reaches
 # that in one view stands out by the other.
-GIVEN_AS_NORMAL = Trust(n_alike=1, clean=None, evidence=EVIDENCE, agreement=0.5)
+GIVEN_AS_NORMAL = Trust(least_alike=1, clean=None, evidence=EVIDENCE, agreement=0.5)
 
 
 @dataclass(frozen=True)
@@ -134,7 +142,8 @@ def calibrate(held_out: ScoredSessions, trust: Trust, *, seed: int) -> Calibrati
         trust: How far these sessions are trusted to be normal.
         seed: Chooses which counts to keep where there are too many.
     """
-    known, novelty = KnownCounts.fit(held_out.counts, held_out.is_open, n_alike=trust.n_alike, seed=seed)
+    n_alike = trust.n_alike(len(held_out))
+    known, novelty = KnownCounts.fit(held_out.counts, held_out.is_open, n_alike=n_alike, seed=seed)
     usual = UsualSurprise.fit(held_out.surprise, held_out.event_ids, held_out.n_events)
     late = None if held_out.lateness is None else UsualMost.fit(held_out.lateness, held_out.starts, _MOST_ARE_LATE)
     odd = None if held_out.oddness is None else UsualMost.fit(held_out.oddness, held_out.starts, _MOST_ARE_ODD)
@@ -337,7 +346,7 @@ def _train(
 def _without(calibration: Calibration, normal: ScoredSessions, left_out: Bools, trust: Trust, seed: int) -> Calibration:
     """The same, not knowing the counts of some of the normal sessions."""
     others = normal.take(np.flatnonzero(~left_out))
-    known = KnownCounts.of(others.counts, others.is_open, n_alike=trust.n_alike, seed=seed)
+    known = KnownCounts.of(others.counts, others.is_open, n_alike=trust.n_alike(len(others)), seed=seed)
     return replace(calibration, known=known)
 
 

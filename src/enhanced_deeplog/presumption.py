@@ -30,7 +30,7 @@ _USUAL_FAILURE = 0.2  # an error that one session in five has is part of normal 
 # The odd end has been cut off; one session in a hundred that is left may still be abnormal. Rare, harmless records were
 # cut off with it, so that they surprise wherever they come: only misplacement tells.
 PRESUMED_NORMAL = Trust(
-    n_alike=_LEAST_ALIKE,
+    least_alike=_LEAST_ALIKE,
     clean=CleanPart(share=1.0, start=0.9, end=0.98),
     evidence=("counts", "misplacement", "end"),
     agreement=0.0,
