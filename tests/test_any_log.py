@@ -22,8 +22,8 @@ from enhanced_deeplog.errors import InputError
 from enhanced_deeplog.logs.envelopes import ENVELOPES, find_envelope
 from enhanced_deeplog.logs.formats import FORMATS
 from enhanced_deeplog.logs.inputs import service_of
+from enhanced_deeplog.logs.key_choice import find_session_key
 from enhanced_deeplog.logs.records import Source
-from enhanced_deeplog.logs.session_keys import find_session_key
 from enhanced_deeplog.logs.session_rules import choose_rules
 
 START = datetime(2024, 3, 1, 8)

@@ -11,8 +11,9 @@ import polars as pl
 import pytest
 
 from enhanced_deeplog.errors import UsageError
+from enhanced_deeplog.logs.key_choice import find_session_key
 from enhanced_deeplog.logs.records import LogRecords, read_records
-from enhanced_deeplog.logs.session_keys import CANDIDATE_KEYS, extract_session_key, find_session_key
+from enhanced_deeplog.logs.session_keys import CANDIDATE_KEYS, extract_session_key, session_key_of
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 needs_shared_data = [
@@ -21,6 +22,9 @@ needs_shared_data = [
         not SHARED_DATA.is_dir(), reason=f"{SHARED_DATA} is absent: real logs aren't part of the project"
     ),
 ]
+
+
+STEPS = ("accept", "load", "check", "store", "answer", "close")
 
 
 def frame_of(lines: list[str]) -> pl.DataFrame:
@@ -102,6 +106,55 @@ def test_a_key_that_makes_no_sessions_is_not_chosen(lines):
     assert choice.reason == "no key: consecutive blocks"
 
 
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("job", lambda one: f"ts=2024-03-01T08:00:00Z level=info job=vt-{one[:8]}"),
+        ("flow", lambda one: f'{{"level": "INFO", "flow": "fl_{one[:4]}{one[9:13]}"}}'),
+        ("build", lambda one: f"[runner-1] build #{int(one[:4], 16)}: queue"),
+        ("order", lambda one: f"of order {int(one[:4], 16)} is"),
+        (r"(?-u:\b)vt\-[0-9A-Za-z-]*[0-9][0-9A-Za-z]*", lambda one: f"[vt-{one[:4]}{one[9:13]}]"),
+        ("(?:^|[^0-9A-Za-z-])([0-9a-f]{12})(?:[^0-9A-Za-z-]|$)", lambda one: f"[shop,{one[24:]}]"),
+        ("(?:^|[^0-9A-Za-z-])([0-9A-F]{12})(?:[^0-9A-Za-z-]|$)", lambda one: f"{one[24:].upper()}: from=<ann>"),
+    ],
+)
+def test_a_key_that_nobody_named_is_found_by_the_sessions_that_it_makes(name, make):
+    ids = [str(uuid.UUID(int=random.Random(i).getrandbits(128))) for i in range(40)]
+    frame = frame_of(interleaved([[f"{make(one)} {step} it" for step in STEPS] for one in ids]))
+    choice = find_session_key(frame)
+    assert choice.chosen is not None
+    assert choice.chosen.name == name
+    assert (choice.chosen.extract(frame) == session_key_of(name).extract(frame)).all()
+    best = choice.candidates.row(0, named=True)
+    assert (best["coverage"], best["n_sessions"], best["median_length"]) == (1.0, 40, 6.0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        lambda i, step: f"{step} user={i % 13 + 100}",
+        lambda i, step: f"{step} host=web-{i % 7 + 100}",
+        lambda i, step: f"{step} status={200 + i % 5}",
+        lambda i, step: f"ts={1_709_280_000 + i // 20} {step}",
+        lambda i, step: f"Mar {i // 100 + 1} {step}",
+        lambda i, step: f"{step} took={i * 7919 % 97} ms",
+    ],
+    ids=["user", "host", "status", "second", "day", "duration"],
+)
+def test_what_is_no_unit_of_work_is_no_session_key(line):
+    order = random.Random(1)
+    lines = [line(i, order.choice(STEPS)) for i in range(2_000)]
+    assert find_session_key(frame_of(lines)).chosen is None
+
+
+def test_of_a_whole_and_its_parts_the_whole_is_the_session():
+    ids = range(1_000, 1_060)
+    lines = [f"{step} job={i} task={10 * i + k // 3}" for i in ids for k, step in enumerate(STEPS)]
+    choice = find_session_key(frame_of(lines))
+    assert choice.chosen is not None
+    assert choice.chosen.name == "job"
+
+
 def test_sessions_cut_by_the_end_of_the_sample_are_no_reason_against_a_key():
     # Half of all sessions begin just before the sample ends, so they have one record in it.
     whole = interleaved(sessions_of(lambda one: f"req-{one}", n_sessions=50, n_records=8))
@@ -127,6 +180,19 @@ def test_a_pattern_takes_the_first_match_and_its_group():
 def test_a_candidate_can_be_named():
     frame = pl.DataFrame({"text": ["got blk_-5 and blk_6"]})
     assert extract_session_key(frame, "block").to_list() == ["blk_-5"]
+
+
+def test_a_key_can_be_named_by_what_stands_before_it():
+    lines = [
+        '{"user": "ann", "x-user": "no"}',
+        "user=bob;",
+        "superuser=x",
+        "user 'carl' is in",
+        "by user 17",
+        "user=null",
+    ]
+    frame = pl.DataFrame({"text": lines})
+    assert extract_session_key(frame, "user").to_list() == ["ann", "bob", None, None, "17", None]
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ class SessionConfig(_Section):
     """How records become sessions (stage parse)."""
 
     by: Literal["key", "idle_gap", "time_span", "count"] = "key"  # what makes records one session
-    key: str | None = None  # regular expression of the session key, first match in the line; None: found
+    key: str | None = None  # name before the session key, known key, or regular expression; None: found
     idle_gap_s: float = Field(60.0, gt=0, le=1e9)  # pause that cuts records without a key, s
     time_span_s: float = Field(300.0, gt=0, le=1e9)  # length of a session with by = "time_span", s
     n_records: int = Field(100, ge=1)  # length of a session with by = "count", and of blocks of a log without keys

@@ -14,9 +14,9 @@ from enhanced_deeplog.cli.tables import share, table
 from enhanced_deeplog.cli.terminal import shown
 from enhanced_deeplog.config import Config
 from enhanced_deeplog.errors import InputError
+from enhanced_deeplog.logs.key_choice import find_session_key
 from enhanced_deeplog.logs.parsing import miner_of, redactor_of
 from enhanced_deeplog.logs.records import LogRecords, Source, merge_order
-from enhanced_deeplog.logs.session_keys import find_session_key
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -101,9 +101,9 @@ class Reading:
     session_key: Annotated[
         str | None,
         typer.Option(
-            metavar="REGEX",
-            help="What groups records into sessions, first match in the line; or the name of a known key, "
-            "such as block or request. Found out if left away.",
+            metavar="KEY",
+            help="What groups records into sessions: the name that stands before it (job for job=17 or job #17), a "
+            "known key such as block or request, or a regex, first match in the line. Found out if left away.",
         ),
     ] = None
     since: Annotated[

@@ -1,7 +1,8 @@
-"""What groups records into sessions: the keys we know, and which of them a log is written around."""
+"""What groups records into sessions: the keys we know, names that stand before one, patterns."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,15 +15,14 @@ from enhanced_deeplog.rust_regex import matches_nothing, regex_error
 __all__ = [
     "CANDIDATE_KEYS",
     "SessionKey",
-    "SessionKeyChoice",
     "check_pattern",
     "extract_session_key",
-    "find_session_key",
+    "named_key",
     "session_key_of",
 ]
 
-_SAMPLE_RECORDS = 50_000
-_LEAST_SCORE = 0.35  # two sessions of all records, by request: 1 * 1 * .5 * .8 = .4
+_NOTHING = ("null", "none", "nil", "undefined", "n/a", "na")  # what fields without a value have
+_A_NAME = re.compile("[A-Za-z][0-9A-Za-z_.-]*")
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,24 @@ class SessionKey:
         column: The column that holds the key; empty if a pattern finds it.
         weight: How surely this names ONE unit of work, (0, 1]: a block is one from birth to death, a request
             is a single call in the life of such an object, and a thread does one thing after another.
+        otherwise: Another pattern, searched where the first finds nothing; empty if there is none.
     """
 
     name: str
     pattern: str = ""
     column: str = ""
     weight: float = 1.0
+    otherwise: str = ""
 
     def extract(self, frame: pl.DataFrame) -> pl.Series:
         """The session key of each record, String (N,); null where it has none."""
         if self.column:
             return frame[self.column].alias("session_key")
-        return _first_match(frame["text"], self.pattern)
+        found = _first_match(frame["text"], self.pattern)
+        if not self.otherwise:
+            return found
+        found = found.zip_with(found.is_not_null(), _first_match(frame["text"], self.otherwise))
+        return found.set(found.str.to_lowercase().is_in(_NOTHING), None)
 
 
 _HEX_UUID = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
@@ -72,99 +78,20 @@ CANDIDATE_KEYS: Mapping[str, SessionKey] = {
 }
 
 
-@dataclass(frozen=True)
-class SessionKeyChoice:
-    """The key that a log is written around, and what was weighed to find it.
+def named_key(name: str, *, weight: float = 1.0) -> SessionKey:
+    """The key that stands behind a name: `job=vt-8b1a`, `"job": "vt-8b1a"`, `job #17`, `job 17`.
 
-    Attributes:
-        chosen: The key to use; None if none is good enough: sessions are then blocks of consecutive records.
-        runner_up: The next best key that would do; None if there is none.
-        candidates: One row a key that occurs, best first: `key`, `coverage` (share of records that have it),
-            `n_sessions`, `median_length` (records of a session), `singleton_share` (sessions of one record),
-            `score`, `acceptable`.
-    """
-
-    chosen: SessionKey | None
-    runner_up: SessionKey | None
-    candidates: pl.DataFrame
-
-    @property
-    def reason(self) -> str:
-        """One line for a person: what was chosen, and why."""
-        if self.chosen is None:
-            return "no key: consecutive blocks"
-        best = self.candidates.row(0, named=True)
-        return (
-            f"{best['key']}: in {best['coverage']:.0%} of the records, {best['n_sessions']:,} sessions, "
-            f"{best['median_length']:g} records each (median), {best['singleton_share']:.0%} have only one"
-        )
-
-
-def find_session_key(batch: pl.DataFrame) -> SessionKeyChoice:
-    """Find what groups the records of a log into sessions, from its first 50,000 records.
-
-    Args:
-        batch: Records in the order of time, columns of `RECORD_SCHEMA`.
+    Where it is no field, but prose, it must have a digit: "job 17" and "job: 17", but not "job finished".
 
     Example:
-        >>> lines = [f"blk_{block} {step}" for step in ("opened", "written") for block in (1, 2, 3)]
-        >>> frame = pl.DataFrame({"text": lines}).with_columns(session_key=None, process=None)
-        >>> find_session_key(frame).chosen.name
-        'block'
+        >>> lines = ["job=a-17, ok", '{"job": "b"}', "job #18 begins", "job: finished", "job=null"]
+        >>> named_key("job").extract(pl.DataFrame({"text": lines})).to_list()
+        ['a-17', 'b', '18', None, None]
     """
-    sample = batch.head(_SAMPLE_RECORDS)
-    rows = [row for key in CANDIDATE_KEYS.values() if (row := _weigh(key, sample)) is not None]
-    table = pl.DataFrame(rows, schema=_CANDIDATES_SCHEMA, orient="row")
-    table = table.sort("acceptable", "score", descending=True, maintain_order=True)
-    good = [CANDIDATE_KEYS[name] for name in table.filter("acceptable")["key"]]
-    return SessionKeyChoice(good[0] if good else None, good[1] if len(good) > 1 else None, table)
-
-
-_CANDIDATES_SCHEMA = {
-    "key": pl.String,
-    "coverage": pl.Float64,
-    "n_sessions": pl.Int64,
-    "median_length": pl.Float64,
-    "singleton_share": pl.Float64,
-    "score": pl.Float64,
-    "acceptable": pl.Boolean,
-}
-
-
-def _weigh(key: SessionKey, sample: pl.DataFrame) -> tuple[object, ...] | None:
-    """One row of `SessionKeyChoice.candidates`; None if the key doesn't occur.
-
-    The score is a product of shares, so that one bad property can't be made up for by another: the share of
-    records that have the key; the share of sessions with more than one record; the chance that two records
-    drawn at random lie in different sessions (0 for one session, .5 for two, small if one session swallows
-    most records); and the weight of the key.
-    """
-    sessions = _sessions_of(key.extract(sample))
-    if sessions.is_empty():
-        return None
-    n_records = int(sessions["length"].sum())
-    coverage = n_records / len(sample)
-    apart = 1.0 - float(((sessions["length"] / n_records) ** 2).sum())
-    lengths = _unhurried(sessions, len(sample))["length"]
-    median = float(lengths.quantile(0.5, "midpoint") or 0.0)
-    singletons = int((lengths == 1).sum()) / len(lengths)
-    score = coverage * (1.0 - singletons) * apart * key.weight
-    acceptable = len(sessions) >= 2 and median >= 2 and singletons <= 0.5 and score >= _LEAST_SCORE
-    return key.name, coverage, len(sessions), median, singletons, score, acceptable
-
-
-def _sessions_of(keys: pl.Series) -> pl.DataFrame:
-    """One row a session: `length` in records, and the `first` record's place."""
-    return (
-        keys.alias("key").to_frame().with_row_index("place").drop_nulls("key").group_by("key")
-        .agg(pl.len().cast(pl.Int64).alias("length"), pl.col("place").min().alias("first"))
-    )  # fmt: skip
-
-
-def _unhurried(sessions: pl.DataFrame, n_records: int) -> pl.DataFrame:
-    """Sessions that began in the first half of the sample: the end of the sample cuts the others short."""
-    early = sessions.filter(pl.col("first") * 2 < n_records)
-    return early if len(early) >= 2 else sessions
+    begins = rf"(?:^|[^0-9A-Za-z_.-]){re.escape(name)}"
+    field = rf"""{begins}(?:[ \t]*=|["'][ \t]*:)[ \t]*["'#\[(]*([0-9A-Za-z](?:[^\s"',;(){{}}\[\]]*[0-9A-Za-z])?)"""
+    prose = rf"""{begins}["']?[ \t]*[ \t:#\[(][ \t#\[(]*([0-9A-Za-z_.-]*[0-9](?:[0-9A-Za-z_.-]*[0-9A-Za-z])?)"""
+    return SessionKey(name, field, weight=weight, otherwise=prose)
 
 
 def extract_session_key(frame: pl.DataFrame, pattern: str | SessionKey) -> pl.Series:
@@ -185,7 +112,7 @@ def extract_session_key(frame: pl.DataFrame, pattern: str | SessionKey) -> pl.Se
 
 
 def session_key_of(pattern: str | SessionKey) -> SessionKey:
-    """The key that `--session-key` means: the name of one of `CANDIDATE_KEYS`, or a regex.
+    """The key that `--session-key` means: the name of one of `CANDIDATE_KEYS`, a name that stands before it, a regex.
 
     Raises:
         UsageError: If the pattern is no regex, uses look-around, or has more than one group.
@@ -194,6 +121,8 @@ def session_key_of(pattern: str | SessionKey) -> SessionKey:
         return pattern
     if pattern in CANDIDATE_KEYS:
         return CANDIDATE_KEYS[pattern]
+    if _A_NAME.fullmatch(pattern):  # as a regex it would find the same in each line
+        return named_key(pattern)
     check_pattern(pattern)
     return SessionKey(pattern, pattern)
 

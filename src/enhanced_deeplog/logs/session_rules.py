@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from enhanced_deeplog.config import SessionConfig
+from enhanced_deeplog.logs.key_choice import find_session_key
 from enhanced_deeplog.logs.records import LogRecords
-from enhanced_deeplog.logs.session_keys import CANDIDATE_KEYS, find_session_key
+from enhanced_deeplog.logs.session_keys import CANDIDATE_KEYS
 from enhanced_deeplog.logs.sessions import SessionRules
 
 __all__ = ["KeyChoice", "choose_rules"]
