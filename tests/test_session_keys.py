@@ -113,9 +113,9 @@ def test_a_key_that_makes_no_sessions_is_not_chosen(lines):
         ("flow", lambda one: f'{{"level": "INFO", "flow": "fl_{one[:4]}{one[9:13]}"}}'),
         ("build", lambda one: f"[runner-1] build #{int(one[:4], 16)}: queue"),
         ("order", lambda one: f"of order {int(one[:4], 16)} is"),
-        (r"(?-u:\b)vt\-[0-9A-Za-z-]*[0-9][0-9A-Za-z]*", lambda one: f"[vt-{one[:4]}{one[9:13]}]"),
-        ("(?:^|[^0-9A-Za-z-])([0-9a-f]{12})(?:[^0-9A-Za-z-]|$)", lambda one: f"[shop,{one[24:]}]"),
-        ("(?:^|[^0-9A-Za-z-])([0-9A-F]{12})(?:[^0-9A-Za-z-]|$)", lambda one: f"{one[24:].upper()}: from=<ann>"),
+        ("vt-*", lambda one: f"[vt-{one[:4]}{one[9:13]}]"),
+        ("hex12", lambda one: f"[shop,{one[24:]}]"),
+        ("HEX12", lambda one: f"{one[24:].upper()}: from=<ann>"),
     ],
 )
 def test_a_key_that_nobody_named_is_found_by_the_sessions_that_it_makes(name, make):

@@ -8,12 +8,9 @@ nowhere else; a user, a host, a status or a minute is and does neither.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-
 import polars as pl
 
-from enhanced_deeplog.logs.session_keys import CANDIDATE_KEYS, SessionKey, named_key
+from enhanced_deeplog.logs.session_keys import CANDIDATE_KEYS, SessionKey, named_key, shaped_key
 
 __all__ = ["found_keys", "makes_units_of_work"]
 
@@ -30,7 +27,7 @@ _LEAST_LOCAL = 0.5
 _LEAST_ALIKE = 0.2
 
 
-def found_keys(sample: pl.DataFrame) -> Iterator[SessionKey]:
+def found_keys(sample: pl.DataFrame) -> list[SessionKey]:
     """What may be a session key in these records, names first, then shapes, the most frequent first.
 
     Args:
@@ -43,14 +40,11 @@ def found_keys(sample: pl.DataFrame) -> Iterator[SessionKey]:
     """
     begin = max(len(sample) - _SAMPLE_LINES, 0) // 2  # the beginning of a log may be unlike the rest
     lines = sample["text"].slice(begin, _SAMPLE_LINES)
-    for name in _frequent(lines, _NAME):
-        if name not in CANDIDATE_KEYS:
-            yield named_key(name, weight=_WEIGHT)
-    for prefix in _frequent(lines, _PREFIX):
-        pattern = rf"(?-u:\b){re.escape(prefix)}[0-9A-Za-z-]*[0-9][0-9A-Za-z]*"
-        yield SessionKey(pattern, pattern, weight=_WEIGHT)
-    for shape in _frequent(lines, _HEX, by_shape=True):
-        yield SessionKey(shape, shape, weight=_WEIGHT)
+    names = _frequent(lines, _NAME)
+    shapes = [f"{prefix}*" for prefix in _frequent(lines, _PREFIX)] + _frequent(lines, _HEX, by_length=True)
+    by_name = [named_key(name, weight=_WEIGHT) for name in names if name not in CANDIDATE_KEYS]
+    by_shape = [shaped_key(name, weight=_WEIGHT) for name in shapes if name not in CANDIDATE_KEYS]
+    return by_name + [key for key in by_shape if key is not None]
 
 
 def makes_units_of_work(keys: pl.Series, events: pl.Series) -> bool:
@@ -91,7 +85,7 @@ def makes_units_of_work(keys: pl.Series, events: pl.Series) -> bool:
     return local >= _LEAST_LOCAL and (alike - by_chance) / (1.0 - by_chance) >= _LEAST_ALIKE
 
 
-def _frequent(lines: pl.Series, pattern: str, *, by_shape: bool = False) -> list[str]:
+def _frequent(lines: pl.Series, pattern: str, *, by_length: bool = False) -> list[str]:
     """What a pattern finds in enough of the lines, the most frequent first."""
     found = (
         lines.str.extract_all(pattern)
@@ -102,12 +96,9 @@ def _frequent(lines: pl.Series, pattern: str, *, by_shape: bool = False) -> list
         .drop_nulls("found")
         .with_columns(pl.col("found").str.extract(pattern, 1))
     )
-    if by_shape:
-        digits = pl.when(pl.col("found").str.contains("[A-F]")).then(pl.lit("0-9A-F")).otherwise(pl.lit("0-9a-f"))
-        length = pl.col("found").str.len_bytes()
-        found = found.with_columns(
-            found=pl.format("(?:^|[^0-9A-Za-z-])([{}]{{{}}})(?:[^0-9A-Za-z-]|$)", digits, length)
-        )
+    if by_length:
+        digits = pl.when(pl.col("found").str.contains("[A-F]")).then(pl.lit("HEX")).otherwise(pl.lit("hex"))
+        found = found.with_columns(found=pl.format("{}{}", digits, pl.col("found").str.len_bytes()))
     counts = (
         found.unique().group_by("found").len().filter(pl.col("len") >= _LEAST_SHARE * len(lines))
         .sort(["len", "found"], descending=[True, False])

@@ -19,10 +19,13 @@ __all__ = [
     "extract_session_key",
     "named_key",
     "session_key_of",
+    "shaped_key",
 ]
 
 _NOTHING = ("null", "none", "nil", "undefined", "n/a", "na")  # what fields without a value have
 _A_NAME = re.compile("[A-Za-z][0-9A-Za-z_.-]*")
+_A_PREFIX = re.compile(r"([A-Za-z]+[_#-])\*")
+_HEX_OF_LENGTH = re.compile("(hex|HEX)([1-9][0-9]?)")
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,26 @@ def named_key(name: str, *, weight: float = 1.0) -> SessionKey:
     return SessionKey(name, field, weight=weight, otherwise=prose)
 
 
+def shaped_key(name: str, *, weight: float = 1.0) -> SessionKey | None:
+    """The key that has a shape: `vt-*` a prefix and a digit somewhere, `hex12` (`HEX12`) so many hexadecimal digits.
+
+    Hexadecimal digits stand by themselves: they are no part of a UUID. None if the name is none of these.
+
+    Example:
+        >>> frame = pl.DataFrame({"text": ["[vt-8b1a] begins", "vt-none", "id 8b1a77"]})
+        >>> [shaped_key(name).extract(frame).to_list() for name in ("vt-*", "hex6")]
+        [['vt-8b1a', None, None], [None, None, '8b1a77']]
+    """
+    if prefix := _A_PREFIX.fullmatch(name):
+        pattern = rf"(?-u:\b){re.escape(prefix[1])}[0-9A-Za-z-]*[0-9][0-9A-Za-z]*"
+    elif digits := _HEX_OF_LENGTH.fullmatch(name):
+        letters = "a-f" if digits[1] == "hex" else "A-F"
+        pattern = rf"(?:^|[^0-9A-Za-z-])([0-9{letters}]{{{digits[2]}}})(?:[^0-9A-Za-z-]|$)"
+    else:
+        return None
+    return SessionKey(name, pattern, weight=weight)
+
+
 def extract_session_key(frame: pl.DataFrame, pattern: str | SessionKey) -> pl.Series:
     """The session key of each record by a pattern: the first match in its raw line.
 
@@ -112,7 +135,7 @@ def extract_session_key(frame: pl.DataFrame, pattern: str | SessionKey) -> pl.Se
 
 
 def session_key_of(pattern: str | SessionKey) -> SessionKey:
-    """The key that `--session-key` means: the name of one of `CANDIDATE_KEYS`, a name that stands before it, a regex.
+    """The key that `--session-key` means: one of `CANDIDATE_KEYS`, a shape, a name that stands before it, a regex.
 
     Raises:
         UsageError: If the pattern is no regex, uses look-around, or has more than one group.
@@ -121,6 +144,8 @@ def session_key_of(pattern: str | SessionKey) -> SessionKey:
         return pattern
     if pattern in CANDIDATE_KEYS:
         return CANDIDATE_KEYS[pattern]
+    if shaped := shaped_key(pattern):
+        return shaped
     if _A_NAME.fullmatch(pattern):  # as a regex it would find the same in each line
         return named_key(pattern)
     check_pattern(pattern)
