@@ -312,7 +312,7 @@ def test_wrong_fields_are_refused(fields, said):
 
 
 def test_fields_are_for_json_lines_only():
-    with pytest.raises(UsageError, match=r"^--field is for JSON lines; the format is hdfs\."):
+    with pytest.raises(UsageError, match=r"^--field is for JSON lines and logfmt; the format is hdfs\."):
         find_format("hdfs", {"body": "msg"})
 
 

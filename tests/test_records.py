@@ -480,7 +480,7 @@ def test_half_of_the_lines_may_be_stack_traces(write):
         ({"batch_size": 0}, "batch_size: expected at least 1 record, got 0."),
         ({"session_key": "("}, "session key '(': expected a regular expression"),
         ({"format": "nope"}, "format 'nope': expected one of "),
-        ({"format": "hdfs", "fields": {"body": "b"}}, "--field is for JSON lines; the format is hdfs."),
+        ({"format": "hdfs", "fields": {"body": "b"}}, "--field is for JSON lines and logfmt; the format is hdfs."),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_read(write, options, said):
@@ -489,8 +489,9 @@ def test_wrong_options_are_refused_before_anything_is_read(write, options, said)
     assert str(caught.value).startswith(said)
 
 
-def test_fields_alone_mean_json_lines(write):
-    frame = all_of(read_records(write(json.dumps({"b": "up"})), fields={"body": "b"}))
+@pytest.mark.parametrize("line", [json.dumps({"b": "up"}), "level=info b=up"])
+def test_fields_alone_mean_json_lines_or_logfmt(write, line):
+    frame = all_of(read_records(write(line), fields={"body": "b"}))
     assert frame["body"].to_list() == ["up"]
 
 

@@ -153,7 +153,7 @@ def find_format(
         return chosen
     if chosen.json_fields is None:
         raise UsageError(
-            f"--field is for JSON lines; the format is {printable(chosen.name)}. "
+            f"--field is for JSON lines and logfmt; the format is {printable(chosen.name)}. "
             f"Leave --field away, or name the fields in a format string: '<Date> <Time> <Level> <Content>'."
         )
     return replace(chosen, json_fields=JsonFields.of(json_fields))

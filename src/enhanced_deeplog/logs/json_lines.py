@@ -67,7 +67,7 @@ class JsonFields:
     component: tuple[str, ...] = (
         "logger", "logger_name", "component", "name", "scope", "scope.name",
         "InstrumentationScope.name", "InstrumentationScope", "log.logger",
-        "SYSLOG_IDENTIFIER", "ProviderName", "SourceName", "c", "caller",
+        "SYSLOG_IDENTIFIER", "ProviderName", "SourceName", "c", "caller", "svc", "module",
     )  # fmt: skip
     host: tuple[str, ...] = (
         "host", "hostname", "host.name", "resource.host.name", "Resource.host.name",

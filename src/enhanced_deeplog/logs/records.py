@@ -184,7 +184,7 @@ def read_records(
         paths: Files or globs; `-` is standard input. Each file is read once, however often it is named.
         format: One of `FORMATS` or a format string; by default it is found out for each file.
         formats: TOML file with formats of one's own, see `logs.formats.read_formats`; they are looked for first.
-        fields: For JSON lines, our field -> theirs: `{"body": "msg", "timestamp:ms": "t"}`.
+        fields: For JSON lines and logfmt, our field -> theirs: `{"body": "msg", "timestamp:ms": "t"}`.
         session_key: One of `CANDIDATE_KEYS`, or a regex searched in the whole line.
         source_name: What `source` says instead of the path.
         service: What `service` says where a record names none.
@@ -251,11 +251,13 @@ def _options(
         raise UsageError(f"evidence: expected 'redacted' or 'full', got {evidence!r}.")
     if batch_size < 1:
         raise UsageError(f"batch_size: expected at least 1 record, got {batch_size}.")
+    or_format: str | None = None
     if format is None and fields:
-        format = "jsonl"  # only JSON lines have fields to name
+        format, or_format = "jsonl", "logfmt"  # only these have fields to name
     own = {} if formats is None else read_formats(Path(formats))
     return ReadOptions(
         format=None if format is None else find_format(format, fields, own),
+        or_format=None if or_format is None else find_format(or_format, fields),
         own_formats=tuple(own.values()),
         session_key=None if session_key is None else session_key_of(session_key),
         service=None if service is None else storable(service),

@@ -118,6 +118,7 @@ class ReadOptions:
     """How to read; the same for all sources of one call."""
 
     format: LogFormat | None = None  # None: find it out, source by source
+    or_format: LogFormat | None = None  # read so where it fits more of the first lines
     own_formats: tuple[LogFormat, ...] = ()  # looked for before those that everybody knows
     session_key: SessionKey | None = None  # None: what the format gives
     service: str | None = None
@@ -144,6 +145,9 @@ def read_source(one: Input, source: Source, options: ReadOptions) -> Iterator[pl
             and is to be cut by time.
     """
     sample, batches = _peek(one.lines(options.block_bytes, options.max_line_bytes))
+    if options.format is not None and options.or_format is not None:
+        formats = (options.format, options.or_format)
+        options = replace(options, format=max(formats, key=lambda one: int(one.fits(sample).sum())))
     parser = _parser_of(sample, source, options, one.latest)
     last_time: Any = None  # of the records so far: what a record without a timestamp is filtered by
     parts = _whole_records(_parts(batches, parser.format, options.batch_size), parser)
