@@ -410,3 +410,24 @@ def _value_of(word: str) -> float | None:
             if re.fullmatch(r"[-+]?[0-9]+(\.[0-9]+)?([eE][-+][0-9]+)?", number):
                 return float(number) * factor
     return None
+
+
+def naive_imbalance(
+    row: Sequence[int], normal: Sequence[Sequence[int]], chosen_by: Sequence[Sequence[int]] | None = None
+) -> float:
+    """Each pair of events, one after another: is it broken, and by how few of the sessions that have either?
+
+    Pairs are those that hold in 19 of 20 of `chosen_by` (the normal sessions themselves) and that 20 of them have.
+    """
+    rarest = 0.0
+    for one, other in itertools.combinations(range(len(row)), 2):
+
+        def rarity(sessions: Sequence[Sequence[int]], one: int = one, other: int = other) -> tuple[int, float]:
+            having = [session for session in sessions if session[one] or session[other]]
+            broken = sum(session[one] != session[other] for session in having)
+            return len(having), -math.log((broken + 1) / (len(having) + 2))
+
+        n_having, least = rarity(normal if chosen_by is None else chosen_by)
+        if row[one] != row[other] and n_having >= 20 and least >= math.log(20):
+            rarest = max(rarest, rarity(normal)[1])
+    return rarest

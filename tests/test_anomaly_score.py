@@ -13,7 +13,7 @@ from enhanced_deeplog.learning.calibration import CleanPart, most_expected
 
 def exponential(n: int, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return {kind: rng.exponential(scale, n) for kind, scale in zip(EVIDENCE, (1.0, 2.0, 5.0, 0.3), strict=True)}
+    return {kind: rng.exponential(scale, n) for kind, scale in zip(EVIDENCE, (1.0, 0.5, 2.0, 5.0, 0.3), strict=True)}
 
 
 def test_a_score_is_how_rare_a_session_is_among_normal_ones() -> None:

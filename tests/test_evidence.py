@@ -6,6 +6,7 @@ import numpy as np
 
 from enhanced_deeplog.detection import Calibration
 from enhanced_deeplog.evidence import telling_places
+from enhanced_deeplog.learning.balance import BalancedPairs
 from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.learning.known_counts import KnownCounts
 from enhanced_deeplog.learning.surprise import UsualSurprise
@@ -30,13 +31,16 @@ def session_of(events: list[tuple[int, float]]) -> ScoredSessions:
     )
 
 
+UNBALANCED = BalancedPairs.of(np.zeros((0, 6)), np.zeros(0, dtype=np.bool_))
+
+
 def calibration() -> Calibration:
     """Normal sessions: three steps and their end, one retry at most; a harmless record in one of 400 events."""
     normal = np.array([[0, 0, 1, 3, 0, 0], [0, 0, 1, 3, 1, 0], [0, 0, 1, 3, 0, 1]], dtype=np.float64)
     ones = np.ones(3, dtype=np.int64)
     by_event = np.array([9.0, 9.0, 1.4, 0.4, 6.0, 3.0])
     usual = UsualSurprise(drift=1.0, by_event=by_event, misplacement_drift=0.5)
-    return Calibration(KnownCounts(normal, ones, normal, ones, np.full(6, 5.0), 1), usual, {})
+    return Calibration(KnownCounts(normal, ones, normal, ones, np.full(6, 5.0), 1), UNBALANCED, usual, {})
 
 
 def places(scored: ScoredSessions, *, n_most: int) -> list[int]:

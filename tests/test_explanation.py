@@ -70,7 +70,7 @@ nats = st.floats(0, 20)
 
 
 @given(
-    st.lists(nats, min_size=4, max_size=4),
+    st.lists(nats, min_size=5, max_size=5),
     st.lists(st.tuples(nats, st.booleans(), st.booleans()), min_size=1, max_size=8),
     st.lists(st.tuples(st.floats(-3, 3), st.booleans()), min_size=3, max_size=3),
 )
@@ -110,24 +110,25 @@ def reasons(
 
 
 def test_a_new_template_is_the_reason_where_it_carries_the_surprise() -> None:
-    found = reasons([0.0, 9.0, 9.0, 0.0], [0.5, 9.0], [False, True])
+    found = reasons([0.0, 0.0, 9.0, 9.0, 0.0], [0.5, 9.0], [False, True])
     assert found == {"new_template": 1.0, "sequence": 0.0, "counts": 0.0, "early_end": 0.0, "timing": 0.0}
 
 
 def test_counts_of_known_events_are_a_reason_of_their_own() -> None:
-    assert reasons([9.0, 0.0, 0.0, 0.0], [0.5, 0.5], [False, False])["counts"] == 1.0
-    of_new = reasons([9.0, 0.0, 0.0, 0.0], [0.5, 0.5], [False, False], excess=[2.0, 0.0])
+    assert reasons([9.0, 0.0, 0.0, 0.0, 0.0], [0.5, 0.5], [False, False])["counts"] == 1.0
+    assert reasons([0.0, 9.0, 0.0, 0.0, 0.0], [0.5, 0.5], [False, False])["counts"] == 1.0
+    of_new = reasons([9.0, 0.0, 0.0, 0.0, 0.0], [0.5, 0.5], [False, False], excess=[2.0, 0.0])
     assert of_new["new_template"] == 1.0
 
 
 def test_an_end_that_comes_too_early_is_a_reason() -> None:
-    found = reasons([3.0, 9.0, 9.0, 9.0], [0.5, 9.0], [False, False], is_end=[0, 1])
+    found = reasons([3.0, 0.0, 9.0, 9.0, 9.0], [0.5, 9.0], [False, False], is_end=[0, 1])
     assert found["early_end"] == pytest.approx(0.75)
     assert found["counts"] == pytest.approx(0.25)
 
 
 def test_a_usual_session_has_reasons_too() -> None:
-    assert sum(reasons([0.0, 0.0, 0.0, 0.0], [0.1], [False], excess=[0.0, 0.0]).values()) <= 1.0
+    assert sum(reasons([0.0, 0.0, 0.0, 0.0, 0.0], [0.1], [False], excess=[0.0, 0.0]).values()) <= 1.0
 
 
 # --- Severity -----------------------------------------------------------------------------------------------

@@ -255,7 +255,7 @@ def test_a_session_that_is_still_open_is_late_already(timed: EnhancedDeepLog) ->
 def test_lines_without_timestamps_are_never_late(timed: EnhancedDeepLog) -> None:
     sessions = timed.read_sessions(LogRecords.from_lines(lines_of(40, timed=False)))
     assert np.isnan(sessions.pauses).all()
-    assert not timed.judge(sessions).rarities[:, 4].any()
+    assert not timed.judge(sessions).rarities[:, 5].any()
 
 
 def test_logs_without_timestamps_can_be_learnt_from_and_saved(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_logs_without_timestamps_can_be_learnt_from_and_saved(tmp_path: Path) ->
     save_bundle(model, tmp_path / "bundle")
     records = LogRecords.from_lines(judged_lines())
     found, again = model.judge(model.read_sessions(records)), load_bundle(tmp_path / "bundle")
-    assert not found.rarities[:, 4].any()
+    assert not found.rarities[:, 5].any()
     assert again.judge(again.read_sessions(records)).scores.tolist() == found.scores.tolist()
 
 

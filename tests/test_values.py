@@ -38,6 +38,7 @@ from enhanced_deeplog.errors import BundleError, ConfigError
 from enhanced_deeplog.evidence import telling_places
 from enhanced_deeplog.explanation import advice_for, pause_in_words, value_in_words
 from enhanced_deeplog.findings import OddValue, Pattern, Pause
+from enhanced_deeplog.learning.balance import BalancedPairs
 from enhanced_deeplog.learning.features import ScoredSessions, lateness_profile, oddness_profile
 from enhanced_deeplog.learning.known_counts import KnownCounts
 from enhanced_deeplog.learning.surprise import UsualSurprise
@@ -401,6 +402,7 @@ def test_what_a_session_is_called_after_is_shown_even_where_it_only_adds_up(patt
     counts = np.array([[0.0, 0.0, 0.0, 2.0, 2.0]])
     calibration = Calibration(
         KnownCounts(counts, ones, counts, ones, np.full(5, 5.0), 1),
+        BalancedPairs.of(counts, np.zeros(1, dtype=np.bool_)),
         UsualSurprise(drift=1.0, by_event=np.full(5, 1.0), misplacement_drift=0.5),
         {},
         UsualMost(drift=1.0, most=5.0),

@@ -16,6 +16,7 @@ from enhanced_deeplog.cross_fit import Progress, Trained, Training, fold_trainin
 from enhanced_deeplog.errors import TooFewSessionsError
 from enhanced_deeplog.events import END
 from enhanced_deeplog.learning.anomaly_score import EVERY_EVIDENCE, EVIDENCE, TIMING, VALUES, SessionScore
+from enhanced_deeplog.learning.balance import BalancedPairs
 from enhanced_deeplog.learning.calibration import CleanPart
 from enhanced_deeplog.learning.features import ScoredSessions
 from enhanced_deeplog.learning.known_counts import KnownCounts, SeenCounts
@@ -83,6 +84,7 @@ class Calibration:
 
     Attributes:
         known: Their event counts.
+        balanced: Which events come equally often in them.
         usual: The surprise that their events have.
         scores: From evidence to score; apart for sessions made by a key (True) and sessions without (False), where
             there are enough of them.
@@ -92,6 +94,7 @@ class Calibration:
     """
 
     known: KnownCounts
+    balanced: BalancedPairs
     usual: UsualSurprise
     scores: Mapping[bool, SessionScore]
     lateness: UsualMost | None = None
@@ -101,7 +104,8 @@ class Calibration:
     def evidence(self, scored: ScoredSessions) -> dict[str, Float64s]:
         """Each kind of evidence of each session, float64 (S,)."""
         judge = self.known.novelty if self.seen is None else self.seen.novelty
-        return _evidence(scored, judge(scored.counts, scored.is_open), self.usual, self.lateness, self.oddness)
+        of_counts = judge(scored.counts, scored.is_open), self.balanced.imbalance(scored.counts, scored.is_open)
+        return _evidence(scored, *of_counts, self.usual, self.lateness, self.oddness)
 
     def judge(self, scored: ScoredSessions, alarm_rate: float) -> tuple[Float64s, Float64s, Float64s]:
         """How odd each session is.
@@ -109,8 +113,8 @@ class Calibration:
         A kind of session of which `fit` saw too few normal ones can't be judged: it scores 0.
 
         Returns:
-            rarities: Of each kind of evidence, 0 of one that doesn't count, float64 (S, 4; with timing 5,
-                with values 6), nats.
+            rarities: Of each kind of evidence, 0 of one that doesn't count, float64 (S, 5; with timing 6,
+                with values 7), nats.
             scores: One normal session in exp(score) is at least this odd, float64 (S,).
             thresholds: A higher score is abnormal, float64 (S,).
         """
@@ -144,10 +148,11 @@ def calibrate(held_out: ScoredSessions, trust: Trust, *, seed: int) -> Calibrati
     """
     n_alike = trust.n_alike(len(held_out))
     known, novelty = KnownCounts.fit(held_out.counts, held_out.is_open, n_alike=n_alike, seed=seed)
+    balanced, imbalance = BalancedPairs.fit(held_out.counts, held_out.is_open)
     usual = UsualSurprise.fit(held_out.surprise, held_out.event_ids, held_out.n_events)
     late = None if held_out.lateness is None else UsualMost.fit(held_out.lateness, held_out.starts, _MOST_ARE_LATE)
     odd = None if held_out.oddness is None else UsualMost.fit(held_out.oddness, held_out.starts, _MOST_ARE_ODD)
-    evidence = _evidence(held_out, novelty, usual, late, odd)
+    evidence = _evidence(held_out, novelty, imbalance, usual, late, odd)
     scores = {}
     for keyed in (True, False):
         rows = np.flatnonzero(held_out.keyed == keyed)
@@ -155,12 +160,13 @@ def calibrate(held_out: ScoredSessions, trust: Trust, *, seed: int) -> Calibrati
             kinds = [kind for kind in (*trust.evidence, TIMING, VALUES) if kind in evidence]
             of_kind = {kind: evidence[kind][rows] for kind in kinds}
             scores[keyed] = SessionScore.fit(of_kind, agreement=trust.agreement, clean=trust.clean)
-    return Calibration(known, usual, scores, late, odd)
+    return Calibration(known, balanced, usual, scores, late, odd)
 
 
 def _evidence(
     scored: ScoredSessions,
     novelty: Float64s,
+    imbalance: Float64s,
     usual: UsualSurprise,
     late: UsualMost | None,
     odd: UsualMost | None,
@@ -168,6 +174,7 @@ def _evidence(
     misplacement = usual.misplacement(scored.surprise, scored.event_ids)
     evidence = {
         "counts": novelty,
+        "balance": imbalance,
         "surprise": accumulate(scored.surprise, scored.starts, usual.drift),
         "misplacement": accumulate(misplacement, scored.starts, usual.misplacement_drift),
         "end": end_surprise(scored),
@@ -347,7 +354,7 @@ def _without(calibration: Calibration, normal: ScoredSessions, left_out: Bools, 
     """The same, not knowing the counts of some of the normal sessions."""
     others = normal.take(np.flatnonzero(~left_out))
     known = KnownCounts.of(others.counts, others.is_open, n_alike=trust.n_alike(len(others)), seed=seed)
-    return replace(calibration, known=known)
+    return replace(calibration, known=known, balanced=BalancedPairs.of(others.counts, others.is_open))
 
 
 def _is_abnormal(scorer: BaseScorer, calibration: Calibration, config: Config, sessions: Sessions) -> Bools:

@@ -114,18 +114,18 @@ def shares_of(rarities: Float64s) -> tuple[float, float, float, float]:
     """Which share of the score counts, sequence, timing and values carry.
 
     Args:
-        rarities: Of each kind of evidence, counts first, timing (where pauses are judged) fifth, values (where numbers
-            are judged) sixth, nats, float64 (4,), (5,) or (6,).
+        rarities: Of each kind of evidence, counts and balance first, timing (where pauses are judged) sixth, values
+            (where numbers are judged) seventh, nats, float64 (5,), (6,) or (7,).
 
     Returns:
         Shares that sum to 1, or to 0 where nothing is rare.
 
     Example:
-        >>> shares_of(np.array([1.0, 3.0, 2.0, 0.0]))
+        >>> shares_of(np.array([1.0, 0.5, 3.0, 2.0, 0.0]))
         (0.25, 0.75, 0.0, 0.0)
     """
-    by_counts, by_sequence = float(rarities[0]), float(rarities[1:4].max())
-    by_timing, by_values = float(rarities[4:5].sum()), float(rarities[5:].sum())
+    by_counts, by_sequence = float(rarities[:2].max()), float(rarities[2:5].max())
+    by_timing, by_values = float(rarities[5:6].sum()), float(rarities[6:].sum())
     total = max(by_counts + by_sequence + by_timing + by_values, 1e-12)
     return by_counts / total, by_sequence / total, by_timing / total, by_values / total
 
@@ -168,7 +168,7 @@ def reasons_of(
         "early_end": sequence_share * early_end,
         "timing": timing_share,
     }
-    if len(rarities) > 5:
+    if len(rarities) > 6:
         shares["values"] = values_share
     return {reason: round(value, 6) + 0.0 for reason, value in shares.items()}  # + 0.0: no share is -0.0
 

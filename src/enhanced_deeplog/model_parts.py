@@ -17,6 +17,7 @@ from enhanced_deeplog.errors import BundleError, UsageError
 from enhanced_deeplog.events import FIRST_TEMPLATE, PADDING, EventVocabulary
 from enhanced_deeplog.findings import SEVERITIES, AnomalyClass
 from enhanced_deeplog.learning.anomaly_score import EVERY_EVIDENCE, TIMING, VALUES, SessionScore
+from enhanced_deeplog.learning.balance import LEAST_HAVING, BalancedPairs
 from enhanced_deeplog.learning.calibration import N_QUANTILES
 from enhanced_deeplog.learning.class_centres import ClassCentres
 from enhanced_deeplog.learning.features import FeatureSpace
@@ -107,6 +108,9 @@ def parts_of(model: EnhancedDeepLog) -> ModelParts:
         "known_any": calibration.known.any,
         "n_known_any": calibration.known.n_any,
         "known_scale": calibration.known.scale,
+        "balanced.pairs": calibration.balanced.pairs,
+        "balanced.n_having": calibration.balanced.n_having,
+        "balanced.n_unequal": calibration.balanced.n_unequal,
         "usual_surprise": calibration.usual.by_event,
         "normal_state": detection.normal_state,
         "usual_sequences": detection.usual_sequences.event_ids,
@@ -202,6 +206,7 @@ def restore(model: EnhancedDeepLog, parts: ModelParts) -> None:
         by_size,
         Calibration(
             _known_counts(score, statistics, n_events),
+            _balanced(statistics, n_events),
             usual,
             scores,
             _usual_most(score, "timing") if timing else None,
@@ -435,6 +440,18 @@ def _known_counts(score: Mapping[str, Any], statistics: Arrays, n_events: int) -
     n_any = _array(statistics, "n_known_any", (len(some),), np.int64)
     _expect(bool((n_whole > 0).all() and (n_any > 0).all()), "n_known_whole and n_known_any", "above 0", 0)
     return KnownCounts(whole, n_whole, some, n_any, _array(statistics, "known_scale", (n_events,)), n_alike)
+
+
+def _balanced(statistics: Arrays, n_events: int) -> BalancedPairs:
+    pairs = _array(statistics, "balanced.pairs", (None, 2), np.int64)
+    good = bool(((pairs >= 0) & (pairs < n_events)).all())
+    _expect(good, "balanced.pairs", f"events from 0 to {n_events - 1}", pairs)
+    n_having, n_unequal = (
+        _array(statistics, f"balanced.{n}", (len(pairs),), np.int64) for n in ("n_having", "n_unequal")
+    )
+    good = bool(((n_having >= LEAST_HAVING) & (n_unequal >= 0) & (n_unequal <= n_having)).all())
+    _expect(good, "balanced.n_having", f"{LEAST_HAVING} at least, balanced.n_unequal from 0 to it", n_having)
+    return BalancedPairs(pairs, n_having, n_unequal)
 
 
 def _weights(parts: ModelParts, network: str) -> Arrays:

@@ -1,4 +1,4 @@
-"""How odd a session is: novelty of its counts; surprise, misplacement, lateness, odd numbers that add up; its end.
+"""How odd a session is: novelty and imbalance of its counts; surprise, misplacement and the like that add up; its end.
 
 Each kind of evidence becomes a rarity among normal sessions. There are two views of a session, what it consists of and
 in which order that came; the view in which it is rarer speaks for it, and the other may agree.
@@ -20,9 +20,9 @@ __all__ = ["EVERY_EVIDENCE", "EVIDENCE", "TIMING", "VALUES", "SessionScore"]
 
 Float64s = npt.NDArray[np.float64]
 
-EVIDENCE = ("counts", "surprise", "misplacement", "end")
-TIMING = "timing"  # a fifth kind, where pauses are judged
-VALUES = "values"  # a sixth, where the numbers of records are judged
+EVIDENCE = ("counts", "balance", "surprise", "misplacement", "end")
+TIMING = "timing"  # one kind more, where pauses are judged
+VALUES = "values"  # another, where the numbers of records are judged
 EVERY_EVIDENCE = (*EVIDENCE, TIMING, VALUES)
 _LEAST_SCALE = 0.5  # differences smaller than this mean nothing: half a typical step of a count, half a nat
 
