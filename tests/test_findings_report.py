@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -11,12 +12,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cli_logs import SMALL, fitted_once, service_lines, write_log
 from enhanced_deeplog import LogRecords, load_bundle, read_records
 from enhanced_deeplog.cli import app
-from enhanced_deeplog.courses import Course, KeptCourses
+from enhanced_deeplog.cli.verdict_screens import explanation_screen
+from enhanced_deeplog.courses import Course, KeptCourses, UnequalCounts, unequal_in_words
 from enhanced_deeplog.findings import Finding
 from enhanced_deeplog.report.charts import _session_axis
 from enhanced_deeplog.report.findings_report import Reported, findings_page
@@ -115,6 +118,19 @@ def test_a_course_has_all_records_of_a_session_in_their_order(reported: Reported
         assert course.has_usual
 
 
+def test_what_usually_comes_equally_often_and_did_not_is_told(reported: Reported, page: str) -> None:
+    (refused, *_) = [course for course in reported.courses if "login failed" in course.finding.class_name]
+    assert [one.template.split()[1] for one in refused.unequal] == ["answered", "cart", "order"]
+    assert all((one.n, one.other, one.n_other) == (0, "<END>", 1) for one in refused.unequal)
+    assert all(one.n_having - 5 <= one.n_equal < one.n_having for one in refused.unequal)
+    in_words = unequal_in_words(refused.unequal[0])
+    assert in_words.startswith('"<*> answered <*>" 0 times, the end once: of ')
+    assert in_words in Shown(page).text
+    console = Console(record=True, width=300, file=io.StringIO())
+    console.print(*explanation_screen([refused]))
+    assert in_words in console.export_text()
+
+
 def test_of_a_long_session_the_steps_near_evidence_are_shown_and_nothing_is_called_missing_that_was_there() -> None:
     model = load_bundle(fitted_once().bundle)
     lines = [f"2024-03-01 08:00:{i // 20:02}.000 | INFO | api | req-00abc001 token checked" for i in range(800)]
@@ -202,7 +218,8 @@ def hostile_finding(finding: Finding) -> Finding:
 
 def hostile_course(course: Course) -> Course:
     steps = tuple(replace(step, text=step.text and HOSTILE, template=HOSTILE) for step in course.steps)
-    return Course(hostile_finding(course.finding), steps, has_usual=True)
+    unequal = UnequalCounts(HOSTILE, 0, HOSTILE, 1, 100, 99)
+    return Course(hostile_finding(course.finding), steps, has_usual=True, unequal=(unequal,))
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,9 @@ from itertools import count, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from enhanced_deeplog.events import END, END_TEXT
 from enhanced_deeplog.explanation import aligned
 from enhanced_deeplog.findings import SEVERITIES, Finding
@@ -17,9 +20,10 @@ from enhanced_deeplog.logs.sessions import Sessions
 if TYPE_CHECKING:
     from enhanced_deeplog.detector import EnhancedDeepLog
 
-__all__ = ["Course", "CourseStep", "KeptCourses", "course_of"]
+__all__ = ["Course", "CourseStep", "KeptCourses", "UnequalCounts", "course_of", "unequal_in_words"]
 
 _MOST_STEPS = 150  # shown of one session
+_MOST_UNEQUAL = 3
 _AROUND = 3  # steps shown before and behind one that is told of, where not all are shown
 
 Where = Literal["", "only here", "only there", "left out"]
@@ -45,6 +49,27 @@ class CourseStep:
 
 
 @dataclass(frozen=True)
+class UnequalCounts:
+    """Two events that came unequally often, which in normal sessions come equally often.
+
+    Attributes:
+        template: Of the one that came less often.
+        n: How often it came.
+        other: Template of the other.
+        n_other: How often that came.
+        n_having: Normal sessions that have either.
+        n_equal: Those of them that have as many of one as of the other.
+    """
+
+    template: str
+    n: int
+    other: str
+    n_other: int
+    n_having: int
+    n_equal: int
+
+
+@dataclass(frozen=True)
 class Course:
     """How one session went, step by step, beside the normal session that is most like it.
 
@@ -52,11 +77,13 @@ class Course:
         finding: What is said about it.
         steps: In order; of many, those near evidence and near what differs.
         has_usual: Whether there is a normal one beside it: none where none was seen whole.
+        unequal: Events that usually come equally often and did not here, the rarest first; few of them.
     """
 
     finding: Finding
     steps: tuple[CourseStep, ...] = ()
     has_usual: bool = False
+    unequal: tuple[UnequalCounts, ...] = ()
 
     def without_text(self) -> Course:
         """The same course without any line of the log."""
@@ -86,7 +113,35 @@ def course_of(model: EnhancedDeepLog, sessions: Sessions, session: int, finding:
     for wanted, some in groupby(zip(_wanted(steps, finding), steps, strict=True), key=itemgetter(0)):
         run = [step for _, step in some]
         shown += [_with_line(step, sessions, begin) for step in run] if wanted else [_left_out(len(run))]
-    return Course(finding, tuple(shown), has_usual=len(usual) > 0)
+    unequal = _unequal(model, event_ids) if finding.complete and finding.is_anomaly else ()
+    return Course(finding, tuple(shown), has_usual=len(usual) > 0, unequal=unequal)
+
+
+def _unequal(model: EnhancedDeepLog, event_ids: npt.NDArray[np.int64]) -> tuple[UnequalCounts, ...]:
+    balanced, counts = model.detection.calibration.balanced, np.bincount(event_ids, minlength=len(model.vocabulary))
+    told = []
+    for row in balanced.broken(counts.astype(np.float64))[:_MOST_UNEQUAL]:
+        less, more = sorted(balanced.pairs[row].tolist(), key=lambda event: int(counts[event]))
+        templates, n_having = (model.vocabulary.template(less), model.vocabulary.template(more)), balanced.n_having[row]
+        n_equal = int(n_having - balanced.n_unequal[row])
+        told.append(
+            UnequalCounts(templates[0], int(counts[less]), templates[1], int(counts[more]), int(n_having), n_equal)
+        )
+    return tuple(told)
+
+
+def unequal_in_words(unequal: UnequalCounts) -> str:
+    """How often two events came, and what is usual.
+
+    Example:
+        >>> unequal_in_words(UnequalCounts("lock <*> released", 0, "lock <*> taken", 2, 1387, 1386))
+        '"lock <*> released" 0 times, "lock <*> taken" 2 times: of 1,387 normal sessions 1,386 have them equally often'
+    """
+    came = [
+        ("the end" if text == END_TEXT else f'"{text}"') + (" once" if n == 1 else f" {n:,} times")
+        for text, n in ((unequal.template, unequal.n), (unequal.other, unequal.n_other))
+    ]
+    return f"{', '.join(came)}: of {unequal.n_having:,} normal sessions {unequal.n_equal:,} have them equally often"
 
 
 def _with_line(step: CourseStep, sessions: Sessions, begin: int) -> CourseStep:

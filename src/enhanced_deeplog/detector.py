@@ -234,8 +234,8 @@ class EnhancedDeepLog:
                 others.extend(keys.filter(keys != "").unique(maintain_order=True).head(3))
         if found:
             return found
-        near = ", ".join(others[:3])
-        raise SessionError(f"No session has the key {session_key!r} in this input. Some that there are: {near}.")
+        there = f"Some that there are: {', '.join(others[:3])}" if others else "None has a key; '' shows them all"
+        raise SessionError(f"No session has the key {session_key!r} in this input. {there}.")
 
     def classify_sequence(self, event_ids: Sequence[int]) -> SequenceVerdict:
         """Judge one complete session, given as event ids of this fit (END is added).

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from enhanced_deeplog.cli.tables import STEP_MARKS, Entry, entry_list, rarity, severity_text, share, table
 from enhanced_deeplog.cli.terminal import shown
-from enhanced_deeplog.courses import Course
+from enhanced_deeplog.courses import Course, unequal_in_words
 from enhanced_deeplog.explanation import pause_in_words, value_in_words
 from enhanced_deeplog.findings import SEVERITIES, UNKNOWN_CLASS, AnomalyClass, Evidence, Finding
 
@@ -154,10 +154,13 @@ def explanation_screen(courses: Sequence[Course]) -> Iterator[RenderableType]:
 def _explanation(course: Course, part: str) -> Iterator[RenderableType]:
     finding = course.finding
     verdict, style = ("abnormal", "bold red") if finding.is_anomaly else ("normal", "bold green")
-    yield shown(f"Session {finding.session_key}{part}: {verdict}", style)
+    name = finding.session_key or f"without a key, from {finding.source}:{finding.first_line}"
+    yield shown(f"Session {name}{part}: {verdict}", style)
     facts = Table.grid(padding=(0, 2))
     for name, value in _facts(finding):
         facts.add_row(Text(f"  {name}", "dim"), shown(value))
+    for i, unequal in enumerate(course.unequal):
+        facts.add_row(Text("" if i else "  counts", "dim"), shown(unequal_in_words(unequal)))
     yield facts
     if finding.evidence:
         yield Text("\nIts most telling records" if not finding.is_anomaly else "\nEvidence", "bold")

@@ -98,6 +98,11 @@ class BalancedPairs:
         """
         return self._judge(counts, is_open, n_itself=0)
 
+    def broken(self, counts: Float64s) -> Int64s:
+        """Which pairs one session breaks, counts float64 (V,): rows of `pairs`, the rarest first, int64 (B,)."""
+        rows = np.flatnonzero(counts[self.pairs[:, 0]] != counts[self.pairs[:, 1]])
+        return np.asarray(rows[np.argsort(-_rarity(self.n_having[rows], self.n_unequal[rows]), kind="stable")])
+
     def _judge(self, counts: Float64s, is_open: Bools, *, n_itself: int) -> Float64s:
         rarity = _rarity(self.n_having - n_itself, self.n_unequal - n_itself)
         rarest = np.zeros(len(counts))

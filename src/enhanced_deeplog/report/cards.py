@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 from enhanced_deeplog.causes import CauseRules
-from enhanced_deeplog.courses import Course
+from enhanced_deeplog.courses import Course, unequal_in_words
 from enhanced_deeplog.events import END_TEXT
 from enhanced_deeplog.explanation import aligned, pause_in_words, value_in_words
 from enhanced_deeplog.findings import SEVERITIES, AnomalyClass, Evidence, Finding
@@ -136,9 +136,11 @@ def course_html(course: Course) -> str:
         )
         for step in course.steps
     ]
+    unequal = (("counts", as_html(unequal_in_words(one), 600)) for one in course.unequal)
+    facts = [*session_facts(finding), *unequal]
     title = f"{finding.session_key or 'session'}: {finding.class_name}, {finding.severity}"
     return (
-        f"<details><summary>{as_html(title, 200)}</summary>{_facts(session_facts(finding))}"
+        f"<details><summary>{as_html(title, 200)}</summary>{_facts(facts)}"
         '<table class="course"><tr><td class="line">line</td><td>this session</td>'
         '<td class="usual">the normal one most like it</td></tr>'
         f"{''.join(rows)}</table></details>"
