@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from cli_logs import fitted_once
 from conftest import sequences_of, small_config
-from enhanced_deeplog import EnhancedDeepLog
+from enhanced_deeplog import EnhancedDeepLog, load_bundle
+from enhanced_deeplog.cli.learnt import learnt_screen
 from enhanced_deeplog.events import END
 from enhanced_deeplog.scorecard import DAMAGES, damage
 from test_cli import SMALL, run
@@ -82,6 +86,14 @@ def test_where_anything_may_end_anywhere_the_scorecard_says_that_an_early_end_is
     assert found["swapped steps"] < 0.1
 
 
+def test_without_normal_logs_fit_says_how_many_alarms_there_are_in_all() -> None:
+    model = load_bundle(fitted_once().bundle)
+    console = Console(record=True, width=300, file=io.StringIO())
+    console.print(*learnt_screen(model.summary, model.classes))
+    n_abnormal, n_sessions = model.summary["n_abnormal"], model.summary["n_sessions"]
+    assert f"{n_abnormal} of the {n_sessions} sessions of this log" in console.export_text()
+
+
 def test_fit_shows_the_scorecard_and_the_alarms_to_expect_a_day(tmp_path: object) -> None:
     lines = [
         f"2024-03-01 08:{i // 60:02d}:{i % 60:02d},000 | INFO | shop | [req-{i:012x}] {text}"
@@ -94,6 +106,7 @@ def test_fit_shows_the_scorecard_and_the_alarms_to_expect_a_day(tmp_path: object
     assert "Does it work here" in result.stdout
     assert "missing step" in result.stdout
     assert "at the rate of this log" in result.stdout
+    assert "all alarms" not in result.stdout
     told = json.loads(run(*words, "--bundle", f"{tmp_path}/two", "--json", input="\n".join(lines)).stdout)
     assert {row["damage"] for row in told["scorecard"]} <= set(DAMAGES)
     assert told["sessions_a_day"] == pytest.approx(86_400, rel=0.02)

@@ -74,6 +74,14 @@ def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         a_day = [summary["sessions_a_day"] * alarms for alarms in (summary["alarm_rate"], low, high)]
         mean, least, most = (_few(alarms) for alarms in a_day)
         yield "", f"at the rate of this log {mean} a day; {least} to {most} with 95 %"
+    if summary["normal_from"].startswith("presumed"):
+        yield (
+            "all alarms",
+            (
+                f"{summary['n_abnormal']:,} of the {summary['n_sessions']:,} sessions of this log; what is rare and "
+                "harmless is among them, for only normal logs (--normal) tell it from what is rare and bad"
+            ),
+        )
     losses = summary["losses"]
     if losses:
         yield "base model", f"{summary['epochs']} epochs, held-out loss {min(loss[2] for loss in losses):.3f}"
