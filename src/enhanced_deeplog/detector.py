@@ -414,10 +414,11 @@ class EnhancedDeepLog:
         if self.session_rules.by == "key" and key is not None and not any_key:
             n_records = sum(source.n_records for source in records.sources)
             first = self.redactor.redact_text(str(records.head(1)["text"][0]))
-            raise SessionError(
-                f"The session key {key!r} matches none of {n_records:,} records; the first one is {first[:200]!r}. "
-                "Give --session-key a pattern that occurs in the lines, or leave it out."
-            )
+            hint = "Give --session-key a pattern that occurs in the lines, or leave it out."
+            if key == "field":
+                hint = "It is a field of the format: name it as for 'fit', --field session_key=NAME (or --format)."
+            found = f"matches none of {n_records:,} records; the first one is {first[:200]!r}"
+            raise SessionError(f"The session key {key!r} {found}. {hint}")
 
     def _report(self, stage: str, share: float) -> None:
         if self.progress is not None:

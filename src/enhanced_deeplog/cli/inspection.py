@@ -116,12 +116,17 @@ def _session_keys(sample: pl.DataFrame, reading: Reading) -> dict[str, Any]:
         "runner_up": choice.runner_up.name if choice.runner_up else None,
         "reason": choice.reason,
         "candidates": choice.candidates.to_dicts(),
+        "n_looked_at": choice.n_records,
     }
     if reading.session_key is None:
         return found
     keys = sample["session_key"].drop_nulls()
     found_in = f"in {len(keys) / len(sample):.0%} of the records, {keys.n_unique():,} sessions"
-    asked = {"chosen": reading.session_key, "reason": f"{reading.session_key}, as asked: {found_in}"}
+    asked = {
+        "chosen": reading.session_key,
+        "reason": f"{reading.session_key}, as asked: {found_in}",
+        "n_looked_at": len(sample),
+    }
     return {**found, **asked, "runner_up": None}
 
 
@@ -151,7 +156,9 @@ def inspection_screen(seen: dict[str, Any]) -> Iterator[RenderableType]:
         yield from _source_screen(source)
     keys = seen["session_keys"]
     if keys["chosen"]:
-        yield shown(f"Sessions by {keys['reason']}", "bold")
+        n_records, n_looked_at = sum(source["n_records"] for source in seen["sources"]), keys["n_looked_at"]
+        first = f" (of the first {n_looked_at:,} records)" if n_looked_at < n_records else ""
+        yield shown(f"Sessions by {keys['reason']}{first}", "bold")
     else:
         yield Text("Sessions: no key is good enough", "bold")
         yield Text("  Consecutive records become sessions. Give --session-key if something groups them.")

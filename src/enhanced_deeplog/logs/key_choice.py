@@ -25,11 +25,13 @@ class SessionKeyChoice:
         candidates: One row a key that occurs, best first: `key`, `coverage` (share of records that have it),
             `n_sessions`, `median_length` (records of a session), `singleton_share` (sessions of one record),
             `score`, `acceptable`.
+        n_records: So many records were looked at.
     """
 
     chosen: SessionKey | None
     runner_up: SessionKey | None
     candidates: pl.DataFrame
+    n_records: int
 
     @property
     def reason(self) -> str:
@@ -62,7 +64,7 @@ def find_session_key(batch: pl.DataFrame) -> SessionKeyChoice:
     table = table.sort("acceptable", "score", descending=True, maintain_order=True)
     keys = {key.name: key for key, _ in weighed}
     good = [keys[name] for name in table.filter("acceptable")["key"]]
-    return SessionKeyChoice(good[0] if good else None, good[1] if len(good) > 1 else None, table)
+    return SessionKeyChoice(good[0] if good else None, good[1] if len(good) > 1 else None, table, len(sample))
 
 
 _CANDIDATES_SCHEMA = {
