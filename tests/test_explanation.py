@@ -169,6 +169,7 @@ def test_at_most_three_events_tell_a_class() -> None:
 
 def test_a_class_is_named_after_its_pattern_and_templates() -> None:
     assert class_name("early_end", ["<END>"]) == "ends too early"
+    assert class_name("early_end", ["<END>", "irrelevant"]) == "ends too early"
     assert class_name("rare_event", ["disk <*> full: <*> <*> left", "b", "c"]) == (
         "unseen or rare event: disk ... full: ... left; b"
     )

@@ -15,6 +15,7 @@ from enhanced_deeplog.events import END
 from enhanced_deeplog.evidence import session_findings
 from enhanced_deeplog.explanation import advice_for, class_name
 from enhanced_deeplog.findings import SEVERITIES, AnomalyClass, Finding, Severity
+from enhanced_deeplog.learning.known_counts import count_events
 from enhanced_deeplog.logs.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ __all__ = ["describe_classes"]
 Int64s = npt.NDArray[np.int64]
 
 _MOST_MEMBERS = 200  # of a class that are looked at
-_SURE = 0.5  # share of the members of which one rule must speak
+_SURE = 0.5  # share of the members that a rule must speak of, or a step must be missing in
 
 
 def describe_classes(model: EnhancedDeepLog, sessions: Sessions | None) -> tuple[AnomalyClass, ...]:
@@ -54,9 +55,14 @@ def _describe(model: EnhancedDeepLog, sessions: Sessions, one: AnomalyClass, rng
         model, model.detection, looked_at, verdicts, every, source_name="", always_evidence=True
     )
     rule = model.cause_rules.named(_rule_of(findings))
+    title, templates = rule.title if rule is not None else "", [text for text, _ in one.templates]
+    after, without = (
+        "" if (event := _most_have(steps)) is None else model.vocabulary.template(event)
+        for steps in (_last_steps(looked_at), _missing_steps(model, looked_at))
+    )
     return replace(
         one,
-        name=class_name(one.pattern, [text for text, _ in one.templates], rule.title if rule is not None else ""),
+        name=class_name(one.pattern, templates, title, after=after, without=without),
         severity=_usual_severity(findings),
         cause=rule.name if rule is not None else "",
         advice=rule.advice if rule is not None else advice_for(one.pattern),
@@ -64,6 +70,33 @@ def _describe(model: EnhancedDeepLog, sessions: Sessions, one: AnomalyClass, rng
         template_ids=tuple(sorted({name for finding in findings for name in finding.template_ids})),
         patterns=tuple(sorted({finding.pattern for finding in findings if finding.pattern is not None})),
     )
+
+
+def _last_steps(members: Sessions) -> list[list[int]]:
+    """The step after which each of them ends; none of those that go on."""
+    last = members.starts[1:] - 1
+    ended = members.event_ids[last] == END
+    return [
+        members.event_ids[[place - 1]].tolist() if is_end else [] for place, is_end in zip(last, ended, strict=True)
+    ]
+
+
+def _missing_steps(model: EnhancedDeepLog, members: Sessions) -> list[list[int]]:
+    """What each of them lacks that comes as often as what it has."""
+    balanced = model.detection.calibration.balanced
+    missing: list[list[int]] = []
+    counts = count_events(members.event_ids, members.starts, len(model.vocabulary))
+    for row, last in zip(counts, (members.starts[1:] - 1).tolist(), strict=True):
+        pairs = balanced.pairs[balanced.broken(row)] if members.event_ids[last] == END else balanced.pairs[:0]
+        missing.append(np.unique(pairs[row[pairs] == 0]).tolist())
+    return missing
+
+
+def _most_have(events: Sequence[Sequence[int]]) -> int | None:
+    """The event that most of some sessions have; None where no event is there in half of them."""
+    counts = Counter(event for of_one in events for event in of_one)
+    event, n = min(counts.items(), key=lambda one: (-one[1], one[0]), default=(None, 0))
+    return event if n >= _SURE * len(events) else None
 
 
 def _usual_severity(findings: Sequence[Finding]) -> Severity:

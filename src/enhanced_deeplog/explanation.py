@@ -218,10 +218,23 @@ def telling_events(profiles: Float64s) -> list[list[tuple[int, float]]]:
     ]
 
 
-def class_name(pattern: Pattern, templates: Sequence[str], title: str = "") -> str:
+def class_name(
+    pattern: Pattern, templates: Sequence[str], title: str = "", *, after: str = "", without: str = ""
+) -> str:
     """A name for people: what happened, as far as a rule knows it, else how it deviates; and the telling templates.
 
+    Args:
+        pattern: How it deviates.
+        templates: That tell it, the most telling first.
+        title: What happened, if a rule knows it.
+        after: Of sessions that end too early: template of the step after which they do.
+        without: Template of a step that they lack; told of those that have unusual counts or deviate a little.
+
     Example:
+        >>> class_name("early_end", ["<END>", "paid"], after="order <*> stored")
+        'ends too early: after order ... stored'
+        >>> class_name("volume", ["paid"], without="order <*> checked")
+        'unusual counts: without order ... checked; paid'
         >>> class_name("repetition", ["retry <*> of <*>", "timed out"])
         'repetition: retry ... of ...; timed out'
         >>> class_name("severe_break", ["[<*>] write to <*>: No space left on device"], "The disk is full")
@@ -230,6 +243,10 @@ def class_name(pattern: Pattern, templates: Sequence[str], title: str = "") -> s
     if pattern == "early_end":  # says it already
         templates = [text for text in templates if text != END_TEXT]
     texts = [_shorten(template) for template in templates[:2]]
+    if pattern == "early_end" and not title:
+        texts = [f"after {_shorten(after)}"] if after else []
+    elif without and not title and pattern in ("volume", "slight_deviation"):
+        texts = [f"without {_shorten(without)}", *texts[:1]]
     what = title or _PATTERN_NAMES[pattern]
     return f"{what}: {'; '.join(texts)}" if texts else what
 
