@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from enhanced_deeplog.learning.known_counts import distinct_counts
+
 __all__ = ["LEAST_HAVING", "BalancedPairs"]
 
 Int64s = npt.NDArray[np.int64]
@@ -61,13 +63,8 @@ class BalancedPairs:
         n_having_event = (counts > 0).sum(axis=0)
         widespread = np.argsort(-n_having_event, kind="stable")[:_MOST_EVENTS]
         events = np.sort(widespread[n_having_event[widespread] >= LEAST_HAVING // 2])
-        distinct, n_alike = np.unique(counts[:, events], axis=0, return_counts=True)
-        n_both, n_equal = (np.zeros((len(events), len(events)), dtype=np.int64) for _ in range(2))
-        for row, n in zip(distinct, n_alike.tolist(), strict=True):
-            had = np.flatnonzero(row)  # of many events, few sessions have many
-            cells = np.ix_(had, had)
-            n_both[cells] += n
-            n_equal[cells] += n * (row[had, None] == row[had])
+        distinct, _, n_alike = distinct_counts(counts[:, events])
+        n_both, n_equal = _together(distinct, n_alike)
         alone = np.diag(n_both)
         n_having = alone[:, None] + alone - n_both
         n_unequal = n_having - n_equal
@@ -114,6 +111,26 @@ class BalancedPairs:
             broken = some[:, self.pairs[:, 0]] != some[:, self.pairs[:, 1]]
             rarest[start : start + step] = np.where(broken, rarity, 0.0).max(axis=1)
         return np.where(is_open, 0.0, rarest)
+
+
+def _together(distinct: Float64s, n_alike: Int64s) -> tuple[Int64s, Int64s]:
+    """How many sessions have both of two events, and how many have as many of one as of the other, int64 (V, V) each.
+
+    Args:
+        distinct: Distinct counts, float64 (D, V).
+        n_alike: How many sessions have each, int64 (D,).
+    """
+    from scipy import sparse  # fitting alone asks; of many events, few sessions have many
+
+    rows, events = np.nonzero(distinct)
+    often = distinct[rows, events]
+
+    def n_with(chosen: Bools | slice) -> sparse.csr_array:
+        has = sparse.csr_array((np.ones_like(rows[chosen]), (rows[chosen], events[chosen])), distinct.shape)
+        return (has * n_alike[:, None]).T @ has
+
+    equal = sum((n_with(often == n) for n in np.unique(often)), start=n_with(slice(0)))
+    return n_with(slice(None)).toarray(), equal.toarray()
 
 
 def _rarity(n_having: npt.NDArray[np.int64], n_unequal: npt.NDArray[np.int64]) -> Float64s:

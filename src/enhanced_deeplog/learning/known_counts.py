@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from enhanced_deeplog.remembered import Remembered
 
-__all__ = ["KnownCounts", "SeenCounts", "count_events", "nth_nearest"]
+__all__ = ["KnownCounts", "SeenCounts", "count_events", "distinct_counts", "nth_nearest"]
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -118,7 +118,7 @@ class KnownCounts:
         excess = np.empty(counts.shape)
         for opened, known, n_known in ((False, self.whole, self.n_whole), (True, self.any, self.n_any)):
             rows = np.flatnonzero(is_open == opened)
-            distinct, inverse, _ = _distinct(counts[rows])
+            distinct, inverse, _ = distinct_counts(counts[rows])
             n_alike = max(round(share * int(n_known.sum())), self.n_alike)
             compared = distinct * self.scale, known * self.scale
             nearest, _ = _nearest(*compared, n_known, n_alike=n_alike, only_excess=opened, skip_itself=False)
@@ -135,7 +135,7 @@ class KnownCounts:
             # Judged by the others: a session with enough twins among them is known without itself. Those of an open
             # one are all sessions, those of a whole one the whole ones.
             among = counts if opened else counts[rows]
-            distinct, inverse, n_twins = _distinct(among)
+            distinct, inverse, n_twins = distinct_counts(among)
             inverse = inverse[rows] if opened else inverse
             wanted = np.bincount(inverse, minlength=len(distinct)) > 0
             judged = np.flatnonzero(wanted & (n_twins <= self.n_alike) if leave_one_out else wanted)
@@ -182,7 +182,7 @@ class SeenCounts:
 
 def _most_frequent(counts: Float64s, seed: int) -> tuple[Float64s, Int64s]:
     """Distinct counts and how many sessions had each; of too many, the most frequent ones."""
-    distinct, _, n_twins = _distinct(counts)
+    distinct, _, n_twins = distinct_counts(counts)
     kept = np.arange(len(distinct))
     if len(distinct) > _MAX_KNOWN:
         tie_break = np.random.default_rng(seed).random(len(distinct))
@@ -190,7 +190,7 @@ def _most_frequent(counts: Float64s, seed: int) -> tuple[Float64s, Int64s]:
     return np.asarray(distinct[kept]), n_twins[kept].astype(np.int64)
 
 
-def _distinct(counts: Float64s) -> tuple[Float64s, Int64s, Int64s]:
+def distinct_counts(counts: Float64s) -> tuple[Float64s, Int64s, Int64s]:
     """Distinct counts, ascending, float64 (D, V); which of them each is, int64 (S,); how many are so, int64 (D,).
 
     Bytes of whole numbers with the highest first have the order of the numbers, and are compared at once: `np.unique`
