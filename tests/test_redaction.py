@@ -364,16 +364,17 @@ def test_a_stream_says_the_same_of_lines_with_secrets(leaks: Leaks) -> None:
         assert not leaks.found_in(json.dumps([f.to_json() for f in last.values()], ensure_ascii=False).encode())
 
 
-def test_a_stream_tells_sessions_apart_by_a_key_that_is_a_secret_or_says_how_they_are_to_be_read() -> None:
+@pytest.mark.parametrize("key", [r"user=(\S+)", "user"])
+def test_a_stream_tells_sessions_apart_by_a_key_that_is_a_secret_or_says_how_they_are_to_be_read(key: str) -> None:
     def lines(step: str, n: int) -> list[str]:
         return [
             f"2024-03-01 08:00:{i % 60:02} INFO user=ann{i}@x.org {s}" for i in range(n) for s in ("in", step, "out")
         ]
 
     config = Config.of({"learning": {"hidden_size": 8, "epochs": 1, "compare_window_sizes": []}})
-    model = EnhancedDeepLog(config).fit(normal=LogRecords.from_lines(lines("read", 100), session_key=r"user=(\S+)"))
+    model = EnhancedDeepLog(config).fit(normal=LogRecords.from_lines(lines("read", 100), session_key=key))
     new = lines("failed", 5)
-    with_key = LogRecords.from_lines(new, session_key=r"user=(\S+)")
+    with_key = LogRecords.from_lines(new, session_key=key)
     stream = StreamingClassifier(model)
     told = [verdicts.records for batch in with_key for verdicts in stream.process_many(batch).verdicts]
     assert pl.concat(told)["session_key"].n_unique() == 5

@@ -10,6 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from conftest import small_config
+from enhanced_deeplog import EnhancedDeepLog, load_bundle, save_bundle
 from enhanced_deeplog.errors import UsageError
 from enhanced_deeplog.logs.key_choice import find_session_key
 from enhanced_deeplog.logs.records import LogRecords, read_records
@@ -138,13 +140,61 @@ def test_a_key_that_nobody_named_is_found_by_the_sessions_that_it_makes(name, ma
         lambda i, step: f"ts={1_709_280_000 + i // 20} {step}",
         lambda i, step: f"Mar {i // 100 + 1} {step}",
         lambda i, step: f"{step} took={i * 7919 % 97} ms",
+        lambda i, step: f"{step} by worker {i * 7919 % 40 + 100}",
     ],
-    ids=["user", "host", "status", "second", "day", "duration"],
+    ids=["user", "host", "status", "second", "day", "duration", "worker"],
 )
-def test_what_is_no_unit_of_work_is_no_session_key(line):
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_what_is_no_unit_of_work_is_no_session_key(line, in_turn):
     order = random.Random(1)
-    lines = [line(i, order.choice(STEPS)) for i in range(2_000)]
+    lines = [line(i, STEPS[i % 20 % 6] if in_turn else order.choice(STEPS)) for i in range(2_000)]
     assert find_session_key(frame_of(lines)).chosen is None
+
+
+def test_a_request_is_a_session_and_the_process_that_serves_hundreds_is_none():
+    steps = ["boot" if i % 600 == 0 else STEPS[i % 6] for i in range(14_400)]
+    lines = [f"{step} run=r-{i // 600} rid=q{i // 6}" for i, step in enumerate(steps)]
+    choice = find_session_key(frame_of(lines))
+    assert choice.chosen is not None
+    assert choice.chosen.name == "rid"
+
+
+def test_a_known_key_that_would_do_comes_before_what_is_found():
+    lines = [f"{step} conn={i // 2} trace_id=abcd{i}" for i in range(100) for step in STEPS]
+    assert find_session_key(frame_of(lines)).chosen is CANDIDATE_KEYS["trace"]
+
+
+def test_a_key_is_found_among_many_fields_that_say_nothing_of_it():
+    others = " ".join(f"{letter}{letter}=7" for letter in "abcdefghijklmnopqrst")
+    lines = [f"{step} {others} workflow={1000 + i}" for i in range(100) for step in STEPS]
+    choice = find_session_key(frame_of(lines))
+    assert choice.chosen is not None
+    assert choice.chosen.name == "workflow"
+
+
+def test_a_name_in_the_first_record_hides_no_key():
+    names = ["".join(random.Random(i).choices("abcdefgh", k=6)) for i in range(100)]
+    lines = [f"job={i} {step} for {names[i]}" for i in range(100) for step in STEPS]
+    choice = find_session_key(frame_of(lines))
+    assert choice.chosen is not None
+    assert choice.chosen.name == "job"
+
+
+def test_a_name_of_any_length_and_lines_of_any_length_are_no_trouble():
+    lines = [f"{'n' * 100_000}={i} job={i} {step}" for i in range(30) for step in STEPS]
+    assert find_session_key(frame_of(lines)).chosen is None
+
+
+def test_a_key_by_name_is_the_same_in_a_bundle(tmp_path):
+    order = random.Random(0)
+    lines = interleaved([[f"INFO build #{i} {step}" for step in STEPS[: order.randint(3, 6)]] for i in range(60)])
+    records = LogRecords.from_lines(lines, format="plain", session_key="build")
+    model = EnhancedDeepLog(small_config()).fit(normal=records)
+    assert model.session_rules.key == "build"
+    save_bundle(model, tmp_path / "bundle")
+    loaded = load_bundle(tmp_path / "bundle")
+    sessions = loaded.read_sessions(LogRecords.from_lines(lines, format="plain"))
+    assert set(sessions.table["session_key"]) == {str(i) for i in range(60)}
 
 
 def test_of_a_whole_and_its_parts_the_whole_is_the_session():
@@ -183,16 +233,20 @@ def test_a_candidate_can_be_named():
 
 
 def test_a_key_can_be_named_by_what_stands_before_it():
-    lines = [
-        '{"user": "ann", "x-user": "no"}',
-        "user=bob;",
-        "superuser=x",
-        "user 'carl' is in",
-        "by user 17",
-        "user=null",
-    ]
-    frame = pl.DataFrame({"text": lines})
-    assert extract_session_key(frame, "user").to_list() == ["ann", "bob", None, None, "17", None]
+    keys = {
+        '{"user": "ann", "x-user": "no"}': "ann",
+        "user=bob;": "bob",
+        "superuser=x": None,
+        "user 'carl' is in": None,
+        "by user 17": "17",
+        "user=null": None,
+        "GET /x?user=17&page=2": "17",
+        "user=17|x=2": "17",
+        "user=17<b>x</b>": "17",
+        "user: 17.": "17",
+        "user=<redacted:email>": "<redacted:email>",
+    }
+    assert extract_session_key(pl.DataFrame({"text": list(keys)}), "user").to_list() == list(keys.values())
 
 
 @pytest.mark.parametrize(

@@ -104,8 +104,11 @@ class Calibration:
     def evidence(self, scored: ScoredSessions) -> dict[str, Float64s]:
         """Each kind of evidence of each session, float64 (S,)."""
         judge = self.known.novelty if self.seen is None else self.seen.novelty
-        of_counts = judge(scored.counts, scored.is_open), self.balanced.imbalance(scored.counts, scored.is_open)
-        return _evidence(scored, *of_counts, self.usual, self.lateness, self.oddness)
+        imbalance = np.zeros(len(scored))
+        if any("balance" in score.tails for score in self.scores.values()):
+            imbalance = self.balanced.imbalance(scored.counts, _without_end(scored))
+        novelty = judge(scored.counts, scored.is_open)
+        return _evidence(scored, novelty, imbalance, self.usual, self.lateness, self.oddness)
 
     def judge(self, scored: ScoredSessions, alarm_rate: float) -> tuple[Float64s, Float64s, Float64s]:
         """How odd each session is.
@@ -148,7 +151,7 @@ def calibrate(held_out: ScoredSessions, trust: Trust, *, seed: int) -> Calibrati
     """
     n_alike = trust.n_alike(len(held_out))
     known, novelty = KnownCounts.fit(held_out.counts, held_out.is_open, n_alike=n_alike, seed=seed)
-    balanced, imbalance = BalancedPairs.fit(held_out.counts, held_out.is_open)
+    balanced, imbalance = BalancedPairs.fit(held_out.counts, _without_end(held_out))
     usual = UsualSurprise.fit(held_out.surprise, held_out.event_ids, held_out.n_events)
     late = None if held_out.lateness is None else UsualMost.fit(held_out.lateness, held_out.starts, _MOST_ARE_LATE)
     odd = None if held_out.oddness is None else UsualMost.fit(held_out.oddness, held_out.starts, _MOST_ARE_ODD)
@@ -196,6 +199,11 @@ def detect(
         scores = np.maximum.reduceat(scored.rank, scored.starts[:-1]).astype(np.float64)
         thresholds = np.full(len(scores), float(config.detection.top_k))
     return rarities, scores, thresholds, chance
+
+
+def _without_end(scored: ScoredSessions) -> Bools:
+    """Which sessions have no END: more may follow, or they are parts of a long one, bool (S,)."""
+    return np.asarray(scored.event_ids[scored.starts[1:] - 1] != END)
 
 
 def end_surprise(scored: ScoredSessions) -> Float64s:
@@ -354,7 +362,9 @@ def _without(calibration: Calibration, normal: ScoredSessions, left_out: Bools, 
     """The same, not knowing the counts of some of the normal sessions."""
     others = normal.take(np.flatnonzero(~left_out))
     known = KnownCounts.of(others.counts, others.is_open, n_alike=trust.n_alike(len(others)), seed=seed)
-    return replace(calibration, known=known, balanced=BalancedPairs.of(others.counts, others.is_open))
+    if "balance" not in trust.evidence:
+        return replace(calibration, known=known)
+    return replace(calibration, known=known, balanced=BalancedPairs.of(others.counts, _without_end(others)))
 
 
 def _is_abnormal(scorer: BaseScorer, calibration: Calibration, config: Config, sessions: Sessions) -> Bools:

@@ -70,8 +70,7 @@ _WORDS = (
     r"(?i-u:null|none|nil|true|false|undefined|missing|invalid|incorrect|expired|wrong|required|empty|unset|unknown"
     r"|not|no|yes|ok|has|was|is|are|must|can|cannot|could|failed|failure|denied|granted|accepted|rejected|refused|revoked"
     r"|renewed|refreshed|changed|updated|created|deleted|removed|stored|checked|verified|valid|reset|length"
-    r"|used|reused|replayed|issued|found|rotated|loaded|cached|sent|received|seen|signed|passed|present|absent|provided|given"
-    r"|set|generated|validated|exchanged|returned|malformed|blocked|locked|disabled|enabled|already|still|now|only|never|about"
+    r"|used|reused|replayed|issued|found|rotated|loaded|cached|returned|exchanged|generated|validated|malformed|already"
     r"|authentication|auth|and|or|for|from|of|in|at|to|by|with|the|too|error)"
 )
 _HARMLESS = rf"""(?P<value>{_QUOTE}{_WORDS}{_QUOTE}|{_WORDS}(?:[\s,;)\]}}\\]|[.:!](?:\s|$)|$)|{REDACTED}|<\*>)"""

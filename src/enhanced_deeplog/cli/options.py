@@ -96,7 +96,9 @@ class Reading:
     ] = None
     field: Annotated[
         list[str] | None,
-        typer.Option(metavar="OURS=THEIRS", help="A field of JSON lines: body=msg, timestamp:ms=t. Repeatable."),
+        typer.Option(
+            metavar="OURS=THEIRS", help="A field of JSON lines or logfmt: body=msg, timestamp:ms=t. Repeatable."
+        ),
     ] = None
     session_key: Annotated[
         str | None,

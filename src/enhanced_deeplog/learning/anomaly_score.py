@@ -1,7 +1,8 @@
 """How odd a session is: novelty and imbalance of its counts; surprise, misplacement and the like that add up; its end.
 
 Each kind of evidence becomes a rarity among normal sessions. There are two views of a session, what it consists of and
-in which order that came; the view in which it is rarer speaks for it, and the other may agree.
+how that goes together (what comes equally often, in which order); the view in which it is rarer speaks for it, and the
+other may agree.
 """
 
 from __future__ import annotations

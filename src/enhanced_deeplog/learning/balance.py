@@ -57,12 +57,12 @@ class BalancedPairs:
 
         Args:
             counts: float64 (S, V).
-            is_open: Whether the session was still going on when the input ended, bool (S,).
+            is_open: Whether more records may follow, bool (S,).
         """
         counts = counts[~is_open]
         n_having_event = (counts > 0).sum(axis=0)
         widespread = np.argsort(-n_having_event, kind="stable")[:_MOST_EVENTS]
-        events = np.sort(widespread[n_having_event[widespread] >= LEAST_HAVING // 2])
+        events = np.sort(widespread[n_having_event[widespread] > 0])
         distinct, _, n_alike = distinct_counts(counts[:, events])
         n_both, n_equal = _together(distinct, n_alike)
         alone = np.diag(n_both)

@@ -53,7 +53,7 @@ class KnownCounts:
         n_any: How many sessions had each of them, int64 (L,).
         scale: What one more or less of an event weighs: 1 / (its spread among normal sessions + .1), float64 (V,).
         n_alike: So many of these sessions must be near for a session to count as known: one where all of them are
-            known to be normal, more where a few may not be.
+            known to be normal and few, more where a few may not be.
     """
 
     whole: Float64s

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from enhanced_deeplog.logs.found_keys import found_keys, makes_units_of_work
+from enhanced_deeplog.logs.found_keys import beginnings, found_keys, makes_units_of_work
 from enhanced_deeplog.logs.session_keys import CANDIDATE_KEYS, SessionKey
 
 __all__ = ["SessionKeyChoice", "find_session_key"]
 
 _SAMPLE_RECORDS = 50_000
+_MOST_CHARACTERS = 300  # of a body that tell what sort of record it is
+_MANY_PARTS = 10  # records: a session of more is no surer the whole of something
+_LONG = 100  # records
 _LEAST_SCORE = 0.35  # two sessions of all records, by request: 1 * 1 * .5 * .8 = .4
 
 
@@ -59,7 +62,9 @@ def find_session_key(batch: pl.DataFrame) -> SessionKeyChoice:
     """
     sample = batch.head(_SAMPLE_RECORDS)
     weighed = [(key, row) for key in CANDIDATE_KEYS.values() if (row := _weigh(key, key.extract(sample))) is not None]
-    weighed += _weigh_found(sample)
+    # What is meant by a known name is sure; a thread is known, too, but seldom does one thing only.
+    if not any(row[-1] and key.name != "thread" for key, row in weighed):
+        weighed += _weigh_found(sample)
     table = pl.DataFrame([row for _, row in weighed], schema=_CANDIDATES_SCHEMA, orient="row")
     table = table.sort("acceptable", "score", descending=True, maintain_order=True)
     keys = {key.name: key for key, _ in weighed}
@@ -79,14 +84,15 @@ _CANDIDATES_SCHEMA = {
 _Row = tuple[str, float, int, float, float, float, bool]
 
 
-def _weigh(key: SessionKey, keys: pl.Series, *, longer_is_better: bool = False) -> _Row | None:
+def _weigh(key: SessionKey, keys: pl.Series, *, by_length: bool = False) -> _Row | None:
     """One row of `SessionKeyChoice.candidates`; None if the key doesn't occur.
 
     The score is a product of shares, so that one bad property can't be made up for by another: the share of
     records that have the key; the share of sessions with more than one record; the chance that two records
     drawn at random lie in different sessions (0 for one session, .5 for two, small if one session swallows
     most records); and the weight of the key. Of keys whose meaning isn't known, also the share of records that follow
-    another one of their session: of two that all records have, one names the whole and the other its parts.
+    another one of their session: of two that all records have, one names the whole and the other its parts. But what
+    has hundreds of records is more often a process, a pod or a day.
     """
     sessions = _sessions_of(keys)
     if sessions.is_empty():
@@ -98,22 +104,34 @@ def _weigh(key: SessionKey, keys: pl.Series, *, longer_is_better: bool = False) 
     median = float(lengths.quantile(0.5, "midpoint") or 0.0)
     singletons = int((lengths == 1).sum()) / len(lengths)
     score = coverage * (1.0 - singletons) * apart * key.weight
-    if longer_is_better:
-        score *= 1.0 - 1.0 / median
+    if by_length and median:
+        score *= (1.0 - 1.0 / min(median, _MANY_PARTS)) * min(_LONG / median, 1.0) ** 0.5
     acceptable = len(sessions) >= 2 and median >= 2 and singletons <= 0.5 and score >= _LEAST_SCORE
     return key.name, coverage, len(sessions), median, singletons, score, acceptable
 
 
 def _weigh_found(sample: pl.DataFrame) -> list[tuple[SessionKey, _Row]]:
     """The keys found in the log itself that would do and make units of work."""
-    sorts = sample["body"].str.replace_all(r"[^\s]*[0-9][^\s]*", "#")
-    weighed: dict[tuple[float, int, float], tuple[SessionKey, _Row]] = {}
-    for key in found_keys(sample):
-        keys = key.extract(sample)
-        row = _weigh(key, keys, longer_is_better=True)
-        if row is not None and row[-1] and makes_units_of_work(keys, sorts):
-            weighed.setdefault(row[1:4], (key, row))  # a name and the shape of what is behind it make the same sessions
-    return list(weighed.values())
+    short = sample.with_columns(beginnings(sample["text"]))
+    without_values = sample["body"].str.head(_MOST_CHARACTERS).str.replace_all(r"[^\s]*[0-9][^\s]*", "#")
+    first_words = without_values.str.extract(r"^(\S*\s*\S*)", 1)  # a name may follow, which makes each body another one
+    weighed: list[tuple[SessionKey, _Row]] = []
+    partitions: list[pl.Series] = []
+    for key in found_keys(sample["text"]):
+        keys = key.extract(short)
+        row = _weigh(key, keys, by_length=True)
+        if row is None or not row[-1]:
+            continue
+        if not any(makes_units_of_work(keys, sorts) for sorts in (without_values, first_words)):
+            continue
+        # A name and the shape of what stands behind it make the same sessions.
+        sessions = keys.rank("dense").fill_null(0)
+        first = pl.DataFrame({"session": sessions}).with_row_index("place")
+        partition = first.select(pl.col("place").min().over("session")).to_series()
+        if not any((partition == other).all() for other in partitions):
+            weighed.append((key, row))
+            partitions.append(partition)
+    return weighed
 
 
 def _sessions_of(keys: pl.Series) -> pl.DataFrame:

@@ -185,7 +185,7 @@ def read_records(
         format: One of `FORMATS` or a format string; by default it is found out for each file.
         formats: TOML file with formats of one's own, see `logs.formats.read_formats`; they are looked for first.
         fields: For JSON lines and logfmt, our field -> theirs: `{"body": "msg", "timestamp:ms": "t"}`.
-        session_key: One of `CANDIDATE_KEYS`, or a regex searched in the whole line.
+        session_key: One of `CANDIDATE_KEYS`, the name before a key, a shape, or a regex searched in the whole line.
         source_name: What `source` says instead of the path.
         service: What `service` says where a record names none.
         time_zone: Of timestamps that name none, "Europe/Berlin".

@@ -10,6 +10,7 @@ import polars as pl
 
 from enhanced_deeplog.errors import UsageError
 from enhanced_deeplog.logs.formats import printable
+from enhanced_deeplog.redaction import REDACTED
 from enhanced_deeplog.rust_regex import matches_nothing, regex_error
 
 __all__ = [
@@ -23,7 +24,8 @@ __all__ = [
 ]
 
 _NOTHING = ("null", "none", "nil", "undefined", "n/a", "na")  # what fields without a value have
-_A_NAME = re.compile("[A-Za-z][0-9A-Za-z_.-]*")
+_IN_VALUE = r"""[^\s"',;&|<>(){}\[\]\\]"""
+_A_NAME = re.compile("[A-Za-z][0-9A-Za-z_.-]{0,60}")
 _A_PREFIX = re.compile(r"([A-Za-z]+[_#-])\*")
 _HEX_OF_LENGTH = re.compile("(hex|HEX)([1-9][0-9]?)")
 
@@ -92,8 +94,10 @@ def named_key(name: str, *, weight: float = 1.0) -> SessionKey:
         ['a-17', 'b', '18', None, None]
     """
     begins = rf"(?:^|[^0-9A-Za-z_.-]){re.escape(name)}"
-    field = rf"""{begins}(?:[ \t]*=|["'][ \t]*:)[ \t]*["'#\[(]*([0-9A-Za-z](?:[^\s"',;(){{}}\[\]]*[0-9A-Za-z])?)"""
-    prose = rf"""{begins}["']?[ \t]*[ \t:#\[(][ \t#\[(]*([0-9A-Za-z_.-]*[0-9](?:[0-9A-Za-z_.-]*[0-9A-Za-z])?)"""
+    # A key that is a secret is still one, see `redaction`.
+    field = rf"""{begins}(?:[ \t]*=|["'][ \t]*:)[ \t]*["'#\[(]*({REDACTED}|[0-9A-Za-z](?:{_IN_VALUE}*[0-9A-Za-z])?)"""
+    with_digit = "[0-9A-Za-z_.-]*[0-9](?:[0-9A-Za-z_.-]*[0-9A-Za-z])?"
+    prose = rf"""{begins}["']?[ \t]*[ \t:#\[(][ \t#\[(]*({REDACTED}|{with_digit})"""
     return SessionKey(name, field, weight=weight, otherwise=prose)
 
 

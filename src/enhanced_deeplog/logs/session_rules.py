@@ -9,7 +9,7 @@ import polars as pl
 from enhanced_deeplog.config import SessionConfig
 from enhanced_deeplog.logs.key_choice import find_session_key
 from enhanced_deeplog.logs.records import LogRecords
-from enhanced_deeplog.logs.session_keys import CANDIDATE_KEYS
+from enhanced_deeplog.logs.session_keys import CANDIDATE_KEYS, SessionKey, session_key_of
 from enhanced_deeplog.logs.sessions import SessionRules
 
 __all__ = ["KeyChoice", "choose_rules"]
@@ -52,7 +52,7 @@ def choose_rules(records: LogRecords, config: SessionConfig) -> tuple[SessionRul
 
     if config.by != "key":
         return rules(None), KeyChoice(None, None, f"sessions by {config.by}, as asked")
-    asked = config.key or (records.session_key and (records.session_key.pattern or records.session_key.name))
+    asked = config.key or (records.session_key and _as_text(records.session_key))
     if asked:
         return rules(asked), KeyChoice(asked, None, f"{asked}: as asked")
     sample = records.beginnings(_SAMPLE_RECORDS)
@@ -63,6 +63,11 @@ def choose_rules(records: LogRecords, config: SessionConfig) -> tuple[SessionRul
         return rules("field"), KeyChoice("field", None, "field: the format's own session key")
     names = [None if key is None else key.name for key in (choice.chosen, choice.runner_up)]
     return rules(names[0]), KeyChoice(names[0], names[1], choice.reason)
+
+
+def _as_text(key: SessionKey) -> str:
+    """What means this key wherever it is read again: its name, if that says it all."""
+    return key.name if key.column or session_key_of(key.name) == key else key.pattern
 
 
 def _has_field(sample: pl.DataFrame) -> bool:

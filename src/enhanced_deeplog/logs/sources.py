@@ -118,7 +118,7 @@ class ReadOptions:
     """How to read; the same for all sources of one call."""
 
     format: LogFormat | None = None  # None: find it out, source by source
-    or_format: LogFormat | None = None  # read so where it fits more of the first lines
+    or_format: LogFormat | None = None  # read so a source of whose first lines it fits more
     own_formats: tuple[LogFormat, ...] = ()  # looked for before those that everybody knows
     session_key: SessionKey | None = None  # None: what the format gives
     service: str | None = None
@@ -145,9 +145,6 @@ def read_source(one: Input, source: Source, options: ReadOptions) -> Iterator[pl
             and is to be cut by time.
     """
     sample, batches = _peek(one.lines(options.block_bytes, options.max_line_bytes))
-    if options.format is not None and options.or_format is not None:
-        formats = (options.format, options.or_format)
-        options = replace(options, format=max(formats, key=lambda one: int(one.fits(sample).sum())))
     parser = _parser_of(sample, source, options, one.latest)
     last_time: Any = None  # of the records so far: what a record without a timestamp is filtered by
     parts = _whole_records(_parts(batches, parser.format, options.batch_size), parser)
@@ -188,6 +185,8 @@ def _parser_of(sample: pl.Series, source: Source, options: ReadOptions, latest: 
     if envelope is not None:
         sample = envelope.open(sample)["content"]
     if log_format is not None:
+        if options.or_format is not None and options.or_format.fits(sample).sum() > log_format.fits(sample).sum():
+            log_format = options.or_format
         log_format = as_declared(log_format, sample)
     else:
         source.detection = detect_format(sample, options.own_formats)
