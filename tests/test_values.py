@@ -402,7 +402,7 @@ def test_what_a_session_is_called_after_is_shown_even_where_it_only_adds_up(patt
     counts = np.array([[0.0, 0.0, 0.0, 2.0, 2.0]])
     calibration = Calibration(
         KnownCounts(counts, ones, counts, ones, np.full(5, 5.0), 1),
-        BalancedPairs.of(counts, np.zeros(1, dtype=np.bool_)),
+        BalancedPairs.of(counts, np.ones(1, dtype=np.bool_)),
         UsualSurprise(drift=1.0, by_event=np.full(5, 1.0), misplacement_drift=0.5),
         {},
         UsualMost(drift=1.0, most=5.0),

@@ -104,9 +104,9 @@ class Calibration:
     def evidence(self, scored: ScoredSessions) -> dict[str, Float64s]:
         """Each kind of evidence of each session, float64 (S,)."""
         judge = self.known.novelty if self.seen is None else self.seen.novelty
-        imbalance = np.zeros(len(scored))
+        imbalance = np.zeros(len(scored))  # where normal is presumed, it counts for nothing
         if any("balance" in score.tails for score in self.scores.values()):
-            imbalance = self.balanced.imbalance(scored.counts, _without_end(scored))
+            imbalance = self.balanced.imbalance(scored.counts, _has_end(scored))
         novelty = judge(scored.counts, scored.is_open)
         return _evidence(scored, novelty, imbalance, self.usual, self.lateness, self.oddness)
 
@@ -151,7 +151,7 @@ def calibrate(held_out: ScoredSessions, trust: Trust, *, seed: int) -> Calibrati
     """
     n_alike = trust.n_alike(len(held_out))
     known, novelty = KnownCounts.fit(held_out.counts, held_out.is_open, n_alike=n_alike, seed=seed)
-    balanced, imbalance = BalancedPairs.fit(held_out.counts, _without_end(held_out))
+    balanced, imbalance = BalancedPairs.fit(held_out.counts, _has_end(held_out))
     usual = UsualSurprise.fit(held_out.surprise, held_out.event_ids, held_out.n_events)
     late = None if held_out.lateness is None else UsualMost.fit(held_out.lateness, held_out.starts, _MOST_ARE_LATE)
     odd = None if held_out.oddness is None else UsualMost.fit(held_out.oddness, held_out.starts, _MOST_ARE_ODD)
@@ -201,15 +201,14 @@ def detect(
     return rarities, scores, thresholds, chance
 
 
-def _without_end(scored: ScoredSessions) -> Bools:
-    """Which sessions have no END: more may follow, or they are parts of a long one, bool (S,)."""
-    return np.asarray(scored.event_ids[scored.starts[1:] - 1] != END)
+def _has_end(scored: ScoredSessions) -> Bools:
+    """Which sessions have their END: of the others more may follow, or they are parts of a long one, bool (S,)."""
+    return np.asarray(scored.event_ids[scored.starts[1:] - 1] == END)
 
 
 def end_surprise(scored: ScoredSessions) -> Float64s:
     """Surprise of the end of each session, 0 where it has not ended, nats, float64 (S,)."""
-    last = scored.starts[1:] - 1
-    return np.where(scored.event_ids[last] == END, scored.surprise[last], 0.0)
+    return np.where(_has_end(scored), scored.surprise[scored.starts[1:] - 1], 0.0)
 
 
 @dataclass(frozen=True)
@@ -364,7 +363,7 @@ def _without(calibration: Calibration, normal: ScoredSessions, left_out: Bools, 
     known = KnownCounts.of(others.counts, others.is_open, n_alike=trust.n_alike(len(others)), seed=seed)
     if "balance" not in trust.evidence:
         return replace(calibration, known=known)
-    return replace(calibration, known=known, balanced=BalancedPairs.of(others.counts, _without_end(others)))
+    return replace(calibration, known=known, balanced=BalancedPairs.of(others.counts, _has_end(others)))
 
 
 def _is_abnormal(scorer: BaseScorer, calibration: Calibration, config: Config, sessions: Sessions) -> Bools:

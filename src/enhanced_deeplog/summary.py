@@ -58,6 +58,7 @@ def summarise(
         "n_templates": len(model.vocabulary.templates),
         "n_sessions": sum(len(s) for s in sets),
         "n_normal_sessions": int(usual.sum()),
+        "normal_is_presumed": presumed,
         "normal_from": "presumed: what looked rare in the log itself was left out" if presumed else "given as normal",
         "n_open_sessions": int((~table["ended"]).sum()),
         "session_key": model.key_choice.chosen,

@@ -74,7 +74,7 @@ def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         a_day = [summary["sessions_a_day"] * alarms for alarms in (summary["alarm_rate"], low, high)]
         mean, least, most = (_few(alarms) for alarms in a_day)
         yield "", f"at the rate of this log {mean} a day; {least} to {most} with 95 %"
-    if summary["normal_from"].startswith("presumed"):
+    if summary.get("normal_is_presumed"):  # a bundle of an earlier version doesn't say it
         yield (
             "all alarms",
             (

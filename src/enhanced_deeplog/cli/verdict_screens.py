@@ -154,8 +154,8 @@ def explanation_screen(courses: Sequence[Course]) -> Iterator[RenderableType]:
 def _explanation(course: Course, part: str) -> Iterator[RenderableType]:
     finding = course.finding
     verdict, style = ("abnormal", "bold red") if finding.is_anomaly else ("normal", "bold green")
-    name = finding.session_key or f"without a key, from {finding.source}:{finding.first_line}"
-    yield shown(f"Session {name}{part}: {verdict}", style)
+    which = finding.session_key or f"without a key, from {finding.source}:{finding.first_line}"
+    yield shown(f"Session {which}{part}: {verdict}", style)
     facts = Table.grid(padding=(0, 2))
     for name, value in _facts(finding):
         facts.add_row(Text(f"  {name}", "dim"), shown(value))

@@ -41,7 +41,7 @@ class BalancedPairs:
 
     Example:
         >>> usual = np.array([[0, 2, 2, n] for n in range(30)], dtype=float)  # (S, V)
-        >>> whole = np.zeros(30, dtype=bool)
+        >>> whole = np.ones(30, dtype=bool)
         >>> balanced = BalancedPairs.of(usual, whole)
         >>> balanced.pairs.tolist(), balanced.imbalance(np.array([[0.0, 2, 1, 9]]), whole[:1]).round(1).tolist()
         ([[1, 2]], [3.5])
@@ -52,14 +52,14 @@ class BalancedPairs:
     n_unequal: Int64s
 
     @classmethod
-    def of(cls, counts: Float64s, is_open: Bools) -> BalancedPairs:
-        """Learn them from normal sessions; those still open tell nothing.
+    def of(cls, counts: Float64s, has_end: Bools) -> BalancedPairs:
+        """Learn them from normal sessions that have ended.
 
         Args:
             counts: float64 (S, V).
-            is_open: Whether more records may follow, bool (S,).
+            has_end: Whether each has ended; what others lack may still come, bool (S,).
         """
-        counts = counts[~is_open]
+        counts = counts[has_end]
         n_having_event = (counts > 0).sum(axis=0)
         widespread = np.argsort(-n_having_event, kind="stable")[:_MOST_EVENTS]
         events = np.sort(widespread[n_having_event[widespread] > 0])
@@ -77,30 +77,30 @@ class BalancedPairs:
         return cls(np.column_stack([events[one], events[other]]), n_having[one, other], n_unequal[one, other])
 
     @classmethod
-    def fit(cls, counts: Float64s, is_open: Bools) -> tuple[BalancedPairs, Float64s]:
+    def fit(cls, counts: Float64s, has_end: Bools) -> tuple[BalancedPairs, Float64s]:
         """Learn them as `of` does, and judge each of these sessions, too.
 
         Returns:
             The pairs, and the imbalance of each session judged by all the others, float64 (S,).
         """
-        balanced = cls.of(counts, is_open)
-        return balanced, balanced._judge(counts, is_open, n_itself=1)
+        balanced = cls.of(counts, has_end)
+        return balanced, balanced._judge(counts, has_end, n_itself=1)
 
-    def imbalance(self, counts: Float64s, is_open: Bools) -> Float64s:
+    def imbalance(self, counts: Float64s, has_end: Bools) -> Float64s:
         """How rare it is that a pair is broken which each session breaks, the rarest of them, nats, float64 (S,).
 
         Args:
             counts: float64 (S, V).
-            is_open: Whether more records may follow, bool (S,): what is lacking may still come, so none is broken.
+            has_end: Whether each has ended, bool (S,): the others break none, for what they lack may still come.
         """
-        return self._judge(counts, is_open, n_itself=0)
+        return self._judge(counts, has_end, n_itself=0)
 
     def broken(self, counts: Float64s) -> Int64s:
         """Which pairs one session breaks, counts float64 (V,): rows of `pairs`, the rarest first, int64 (B,)."""
         rows = np.flatnonzero(counts[self.pairs[:, 0]] != counts[self.pairs[:, 1]])
         return np.asarray(rows[np.argsort(-_rarity(self.n_having[rows], self.n_unequal[rows]), kind="stable")])
 
-    def _judge(self, counts: Float64s, is_open: Bools, *, n_itself: int) -> Float64s:
+    def _judge(self, counts: Float64s, has_end: Bools, *, n_itself: int) -> Float64s:
         rarity = _rarity(self.n_having - n_itself, self.n_unequal - n_itself)
         rarest = np.zeros(len(counts))
         if not len(self.pairs):
@@ -110,7 +110,7 @@ class BalancedPairs:
             some = counts[start : start + step]
             broken = some[:, self.pairs[:, 0]] != some[:, self.pairs[:, 1]]
             rarest[start : start + step] = np.where(broken, rarity, 0.0).max(axis=1)
-        return np.where(is_open, 0.0, rarest)
+        return np.where(has_end, rarest, 0.0)
 
 
 def _together(distinct: Float64s, n_alike: Int64s) -> tuple[Int64s, Int64s]:

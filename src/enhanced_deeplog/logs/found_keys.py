@@ -2,11 +2,13 @@
 
 A log names its units of work in its own words: `job=vt-8b1a`, `"flow": "fl_83925f"`, `build #697000`. Names that
 stand before values, and shapes that ids have, are looked for in some lines. Which of them is a key is told by the
-sessions that it makes: a unit of work is over soon, and it begins as others of its kind do, with records that come
-nowhere else; a user, a host, a status or a minute is and does neither.
+sessions that it makes: a unit of work is over soon, and it begins as others of its kind do, with records that hardly
+come elsewhere. A user or a status is and does neither; a day or a process may do both, and is known by its name.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -59,16 +61,16 @@ def beginnings(texts: pl.Series) -> pl.Series:
     return texts.str.head(_MOST_CHARACTERS)
 
 
-def makes_units_of_work(keys: pl.Series, events: pl.Series) -> bool:
+def makes_units_of_work(keys: pl.Series, sorts: Sequence[pl.Series]) -> bool:
     """Whether the records of one key lie together, and the first of them are unlike the others.
 
     Args:
         keys: Of each record in the order of time, String (N,), null where it has none.
-        events: What sort of record each is, any type (N,).
+        sorts: What sort of record each is, String (N,), in one way or another: one by which they begin alike will do.
     """
     n_records = len(keys)
     keyed = (
-        pl.DataFrame({"key": keys, "event": events})
+        pl.DataFrame({"key": keys, **{f"sort {i}": sort for i, sort in enumerate(sorts)}})
         .with_row_index("place")
         .drop_nulls("key")
         .with_columns(is_first=pl.col("place") == pl.col("place").min().over("key"))
@@ -76,27 +78,30 @@ def makes_units_of_work(keys: pl.Series, events: pl.Series) -> bool:
     sessions = keyed.group_by("key").agg(
         pl.len().alias("length"), pl.col("place").min().alias("first"), pl.col("place").max().alias("last")
     )
-    if len(sessions) < _LEAST_SESSIONS:
-        return False
     early = sessions.filter((pl.col("length") > 1) & (pl.col("first") * 2 < n_records))
-    if early.is_empty():
+    if len(sessions) < _LEAST_SESSIONS or early.is_empty():
         return False
     spans = early.select(
         span=(pl.col("last") - pl.col("first")) / n_records,
         # That of as many records drawn at random.
         expected=(pl.col("length") - 1) / (pl.col("length") + 1),
     )
-    local = 1.0 - float(spans["span"].sum()) / float(spans["expected"].sum())
-    warm = keyed.filter(pl.col("place") >= _WARM_UP * n_records)
-    n_first = int(warm["is_first"].sum())
-    if n_first in (0, len(warm)):
+    if 1.0 - float(spans["span"].sum()) / float(spans["expected"].sum()) < _LEAST_LOCAL:
         return False
-    by_event = warm.group_by("event").agg(pl.len().alias("n"), pl.col("is_first").sum().alias("first"))
-    # How many of the other records like its first one are first ones, too; nothing, where there are no others.
-    others = by_event.filter(pl.col("n") > 1).select(pl.col("first") * (pl.col("first") - 1) / (pl.col("n") - 1))
-    alike = float(others.to_series().sum()) / n_first
-    by_chance = n_first / len(warm)
-    return local >= _LEAST_LOCAL and (alike - by_chance) / (1.0 - by_chance) >= _LEAST_ALIKE
+    warm = keyed.filter(pl.col("place") >= _WARM_UP * n_records)
+    return any(_begin_alike(warm, f"sort {i}") >= _LEAST_ALIKE for i in range(len(sorts)))
+
+
+def _begin_alike(keyed: pl.DataFrame, sort: str) -> float:
+    """How much surer a record like the first of a session is a first one than any record is; 1: there are no others."""
+    n_first = int(keyed["is_first"].sum())
+    if n_first in (0, len(keyed)):
+        return 0.0
+    by_sort = keyed.group_by(sort).agg(pl.len().alias("n"), pl.col("is_first").sum().alias("first"))
+    # Of the other records like each first one; nothing, where there are no others.
+    others = by_sort.filter(pl.col("n") > 1).select(pl.col("first") * (pl.col("first") - 1) / (pl.col("n") - 1))
+    by_chance = n_first / len(keyed)
+    return (float(others.to_series().sum()) / n_first - by_chance) / (1.0 - by_chance)
 
 
 def _frequent(lines: pl.Series, pattern: str, *, by_length: bool = False) -> list[str]:

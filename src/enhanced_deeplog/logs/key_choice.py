@@ -122,12 +122,11 @@ def _weigh_found(sample: pl.DataFrame) -> list[tuple[SessionKey, _Row]]:
         row = _weigh(key, keys, by_length=True)
         if row is None or not row[-1]:
             continue
-        if not any(makes_units_of_work(keys, sorts) for sorts in (without_values, first_words)):
+        if not makes_units_of_work(keys, (without_values, first_words)):
             continue
         # A name and the shape of what stands behind it make the same sessions.
-        sessions = keys.rank("dense").fill_null(0)
-        first = pl.DataFrame({"session": sessions}).with_row_index("place")
-        partition = first.select(pl.col("place").min().over("session")).to_series()
+        placed = pl.DataFrame({"key": keys}).with_row_index("place")
+        partition = placed.select(pl.col("place").min().over("key")).to_series()
         if not any((partition == other).all() for other in partitions):
             weighed.append((key, row))
             partitions.append(partition)

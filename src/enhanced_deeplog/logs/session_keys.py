@@ -56,7 +56,8 @@ class SessionKey:
         found = _first_match(frame["text"], self.pattern)
         if not self.otherwise:
             return found
-        found = found.zip_with(found.is_not_null(), _first_match(frame["text"], self.otherwise))
+        if found.null_count():
+            found = found.zip_with(found.is_not_null(), _first_match(frame["text"], self.otherwise))
         return found.set(found.str.to_lowercase().is_in(_NOTHING), None)
 
 
