@@ -712,6 +712,14 @@ REFUSED: dict[str, tuple[Change, str]] = {
         array("known_events", lambda a: a.astype(np.int64)),
         "In the bundle, known_events must have the shape ",
     ),
+    "pairs of no events": (
+        array("balanced.pairs", lambda _: np.array([[3, 10**6]])),
+        "In the bundle, balanced.pairs must be events from 0 to ",
+    ),
+    "pairs of no session": (
+        array("balanced.n_having", lambda _: np.array([30])),
+        "In the bundle, balanced.n_having must have the shape ",
+    ),
     "no known session": (
         array("known_whole", lambda a: a[:0]),
         "In the bundle, known_whole and known_any must be of one session at least",
@@ -847,3 +855,14 @@ def test_a_bare_sequence_is_judged_to_its_end(benchmark: SyntheticBenchmark, nor
 def test_a_key_seen_again_has_a_finding_of_its_own(fitted: EnhancedDeepLog, mixed_lines: list[str]) -> None:
     found = fitted.classify(sequences_of([mixed_lines[0]] * 2), every_session=True)
     assert len({f.id for f in found}) == 2
+
+
+def test_a_bundle_of_a_version_without_balanced_pairs_can_still_be_loaded(
+    fitted: EnhancedDeepLog, mixed_lines: list[str]
+) -> None:
+    parts = fitted.to_parts()
+    statistics = {name: array for name, array in parts.tensors["statistics"].items() if "balanced" not in name}
+    older = replace(parts, tensors={**parts.tensors, "statistics": statistics})
+    model = EnhancedDeepLog.from_parts(older, bundle_id="")
+    assert not len(model.detection.calibration.balanced.pairs)
+    assert model.classify(sequences_of(mixed_lines))
