@@ -26,7 +26,7 @@ __all__ = ["describe_classes"]
 Int64s = npt.NDArray[np.int64]
 
 _MOST_MEMBERS = 200  # of a class that are looked at
-_SURE = 0.5  # share of the members that a rule must speak of, or a step must be missing in
+_SURE = 0.5  # share of the members that a rule must speak of; more of them must lack a step, or end after it
 
 
 def describe_classes(model: EnhancedDeepLog, sessions: Sessions | None) -> tuple[AnomalyClass, ...]:
@@ -57,8 +57,8 @@ def _describe(model: EnhancedDeepLog, sessions: Sessions, one: AnomalyClass, rng
     rule = model.cause_rules.named(_rule_of(findings))
     title, templates = rule.title if rule is not None else "", [text for text, _ in one.templates]
     after, without = (
-        "" if (event := _most_have(steps)) is None else model.vocabulary.template(event)
-        for steps in (_last_steps(looked_at), _missing_steps(model, looked_at))
+        model.vocabulary.template(events[0]) if len(events) == 1 else ""  # where much is missing, no step tells it
+        for events in map(_most_have, (_last_steps(looked_at), _missing_steps(model, looked_at)))
     )
     return replace(
         one,
@@ -92,11 +92,10 @@ def _missing_steps(model: EnhancedDeepLog, members: Sessions) -> list[list[int]]
     return missing
 
 
-def _most_have(events: Sequence[Sequence[int]]) -> int | None:
-    """The event that most of some sessions have; None where no event is there in half of them."""
+def _most_have(events: Sequence[Sequence[int]]) -> list[int]:
+    """The events that more than half of some sessions have."""
     counts = Counter(event for of_one in events for event in of_one)
-    event, n = min(counts.items(), key=lambda one: (-one[1], one[0]), default=(None, 0))
-    return event if n >= _SURE * len(events) else None
+    return [event for event, n in counts.items() if n > _SURE * len(events)]
 
 
 def _usual_severity(findings: Sequence[Finding]) -> Severity:

@@ -228,7 +228,7 @@ def class_name(
         templates: That tell it, the most telling first.
         title: What happened, if a rule knows it.
         after: Of sessions that end too early: template of the step after which they do.
-        without: Template of a step that they lack; told of those that have unusual counts or deviate a little.
+        without: Template of a step that they lack; told where neither an unseen event nor a repetition does.
 
     Example:
         >>> class_name("early_end", ["<END>", "paid"], after="order <*> stored")
@@ -245,7 +245,7 @@ def class_name(
     texts = [_shorten(template) for template in templates[:2]]
     if pattern == "early_end" and not title:
         texts = [f"after {_shorten(after)}"] if after else []
-    elif without and not title and pattern in ("volume", "slight_deviation"):
+    elif without and not title and pattern in ("volume", "slight_deviation", "severe_break"):
         texts = [f"without {_shorten(without)}", *texts[:1]]
     what = title or _PATTERN_NAMES[pattern]
     return f"{what}: {'; '.join(texts)}" if texts else what
